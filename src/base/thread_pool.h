@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace mla {
+
+/// A fixed set of threads that run one parallel region at a time (fork and join). The calling thread works too.
+/// Not re-entrant: a region must not start another one. One owner at a time may call run().
+class ThreadPool {
+ public:
+  /// `n_threads` >= 1 workers in total, the caller included.
+  explicit ThreadPool(int n_threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return n_threads_; }
+
+  /// Calls fn(thread) once on each thread, thread in [0, size()), and returns when all are done. fn must not throw.
+  void run(const std::function<void(int thread)>& fn);
+
+  /// Splits [0, n) into chunks of `grain` and hands them to whichever thread is free. fn(begin, end, thread).
+  /// The result of a computation must not depend on which thread runs a chunk.
+  void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t begin, int64_t end, int thread)>& fn);
+
+ private:
+  struct Shared;
+  int n_threads_;
+  std::unique_ptr<Shared> shared_;
+};
+
+/// Threads to use when nobody says: the processors this process may run on (its affinity mask), at least 1.
+int default_thread_count();
+
+}  // namespace mla

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace mla {
+
+enum class TokenKind : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+
+/// A vocabulary as plain data, whichever file it came from (GGUF: tokenizer.ggml.*; the caller copies it over so that
+/// this room knows no files' formats but tokenizer.json).
+struct Vocabulary {
+  std::string model;               ///< GGUF's name: "gpt2" (byte-level BPE), "llama" (SentencePiece BPE), "unigram"
+  std::string pre;                 ///< pre-tokenizer: "deepseek-v3", "llama-bpe", ...
+  std::vector<std::string> tokens; ///< [n_vocab]
+  std::vector<float> scores;       ///< empty or [n_vocab]
+  std::vector<TokenKind> kinds;    ///< empty or [n_vocab]
+  std::vector<std::string> merges; ///< "left right", best first
+  int32_t bos = -1, eos = -1, unknown = -1, pad = -1, eot = -1;
+  bool add_bos = false, add_eos = false, add_space_prefix = true, ignore_merges = false;
+  std::string chat_template;       ///< Jinja source; may be empty
+};
+
+struct EncodeOptions {
+  bool add_bos = false;        ///< put BOS in front (when the vocabulary has one)
+  bool parse_special = false;  ///< special tokens in the text become their ids; otherwise they are text (TK06)
+};
+
+/// Text to token ids and back. Immutable after construction; safe to share between threads.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// Any bytes are accepted. Linear time in the text's length.
+  virtual std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const = 0;
+  /// The bytes one token stands for; special tokens give their text when `special`, else nothing. Errors: kUsage for an
+  /// id out of range.
+  virtual Result<std::string> token_bytes(int32_t id, bool special = false) const = 0;
+  /// Bytes of a sequence, with the vocabulary's rule for a leading space. May end inside a UTF-8 character.
+  virtual Result<std::string> decode(const std::vector<int32_t>& ids, bool special = false) const = 0;
+
+  virtual int64_t n_vocab() const = 0;
+  virtual int32_t bos() const = 0;       ///< -1: none
+  virtual int32_t eos() const = 0;       ///< -1: none
+  virtual bool add_bos() const = 0;      ///< whether prompts of this model begin with BOS
+  /// Tokens that end a generation: EOS, end-of-turn and their like.
+  virtual const std::vector<int32_t>& stop_tokens() const = 0;
+  virtual bool is_special(int32_t id) const = 0;
+  virtual const std::string& chat_template() const = 0;
+};
+
+/// Errors: kInvalidFile for an unknown model or pre-tokenizer (naming the known ones), arrays of different lengths, ids
+/// out of range, an empty vocabulary, malformed byte tokens, merges of missing tokens.
+Result<std::shared_ptr<const Tokenizer>> make_tokenizer(Vocabulary vocabulary);
+
+/// From a Hugging Face folder's tokenizer.json and (optionally, may be empty) tokenizer_config.json.
+Result<std::shared_ptr<const Tokenizer>> load_tokenizer_json(const std::filesystem::path& tokenizer_json,
+                                                             const std::filesystem::path& tokenizer_config_json);
+
+}  // namespace mla
