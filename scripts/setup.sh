@@ -1,0 +1,52 @@
+# Shared by ./mla and ./test: installs what is missing, configures, builds. Sourced, not run.
+# Everything here speaks on standard error: standard output belongs to the command that is run in the end.
+
+build_packages=(g++ cmake ninja-build pkg-config libfmt-dev libspdlog-dev libcli11-dev nlohmann-json3-dev libpcre2-dev)
+test_packages=(libgtest-dev libgmock-dev xz-utils python3)
+
+say() { printf '\033[2m%s\033[0m\n' "$*" | if [ -t 2 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi >&2; }
+
+die() {
+  printf 'mla: error: %s\n' "$*" >&2
+  exit 1
+}
+
+# install_missing PACKAGE...: installs the Debian packages that are not there yet, as root or through sudo.
+install_missing() {
+  command -v dpkg-query >/dev/null || {
+    say "this is not a Debian system: expecting these packages' equivalents to be installed: $*"
+    return 0
+  }
+  local missing=() package
+  for package in "$@"; do
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  say "installing ${missing[*]}"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || die "these packages are missing and neither root nor sudo is at hand: ${missing[*]}
+run as root: apt-get update && apt-get install -y ${missing[*]}"
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" apt-get update -qq >&2 || die "apt-get update failed (see above)"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
+    die "apt-get install failed (see above); packages: ${missing[*]}"
+}
+
+# build PRESET TARGET...: configures build/PRESET when that was not done yet, and builds the targets.
+build() {
+  local preset=$1
+  shift
+  local folder=build/$preset
+  mkdir -p "$folder"
+  if [ ! -f "$folder/build.ninja" ]; then
+    say "configuring $folder"
+    cmake --preset "$preset" >"$folder/configure.log" 2>&1 || {
+      cat "$folder/configure.log" >&2
+      die "configuring failed; the log above is in $folder/configure.log"
+    }
+  fi
+  say "building $folder"
+  ninja -C "$folder" "$@" >&2 || die "the build failed (see above)"
+}
