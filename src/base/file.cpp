@@ -1,0 +1,202 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+
+namespace mla {
+namespace {
+namespace fs = std::filesystem;
+
+/// Closes a descriptor at the end of its scope.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() { close(); }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  /// False when the operating system reports a late write error.
+  bool close() {
+    const bool ok = fd_ < 0 || ::close(fd_) == 0;
+    fd_ = -1;
+    return ok;
+  }
+
+ private:
+  int fd_;
+};
+
+std::string system_message(const char* doing, const fs::path& path, int code) {
+  return fmt::format("cannot {} {}: {}", doing, path.string(), std::strerror(code));
+}
+
+/// The Error for a system call that failed while reading `path`. `doing` is a verb: "open", "map".
+Error read_error(const char* doing, const fs::path& path, int code) {
+  switch (code) {
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+    case ENXIO:
+      return Error::invalid_file(system_message(doing, path, code));
+    default:
+      return Error::resource(system_message(doing, path, code));
+  }
+}
+
+Error write_error(const char* doing, const fs::path& path, int code) {
+  return Error::resource(system_message(doing, path, code));
+}
+
+const char* describe(const struct stat& status) {
+  if (S_ISDIR(status.st_mode)) return "a folder";
+  if (S_ISFIFO(status.st_mode)) return "a pipe";
+  if (S_ISSOCK(status.st_mode)) return "a socket";
+  if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) return "a device";
+  return "not a regular file";
+}
+
+/// Appends everything `fd` still has to `text`, up to one byte more than `max_bytes` in all. False on a read
+/// error.
+bool read_up_to(int fd, uint64_t max_bytes, std::string& text) {
+  constexpr size_t kChunk = 1 << 16;
+  while (text.size() <= max_bytes) {
+    const size_t before = text.size();
+    const size_t want = static_cast<size_t>(std::min<uint64_t>(kChunk, max_bytes + 1 - before));
+    text.resize(before + want);
+    const ssize_t got = ::read(fd, text.data() + before, want);
+    text.resize(before + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+    if (got == 0) return true;
+    if (got < 0 && errno != EINTR) return false;
+  }
+  return true;
+}
+
+bool write_all(int fd, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(fd, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return false;
+    bytes = bytes.subspan(static_cast<size_t>(put));
+  }
+  return true;
+}
+
+/// Writes to something that cannot be replaced by rename: a pipe or a device such as /dev/null.
+Status write_in_place(const fs::path& path, std::span<const std::byte> bytes) {
+  Descriptor fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd.valid()) return write_error("open", path, errno);
+  if (!write_all(fd.get(), bytes)) return write_error("write", path, errno);
+  return {};
+}
+
+/// Makes a rename durable. Some file systems refuse fsync on folders; the file's own data is safe by then, so
+/// that is no error.
+void sync_folder(const fs::path& file) {
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  const Descriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd.valid()) static_cast<void>(::fsync(fd.get()));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<MappedFile>> MappedFile::open(const fs::path& path) {
+  // O_NONBLOCK: opening a pipe without a writer must not hang; it has no effect on regular files.
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.valid()) return read_error("open", path, errno);
+  struct stat before {};
+  if (::fstat(fd.get(), &before) != 0) return read_error("examine", path, errno);
+  if (!S_ISREG(before.st_mode)) {
+    return Error::invalid_file(
+        fmt::format("cannot open {}: it is {}, expected a regular file", path.string(), describe(before)));
+  }
+
+  const auto size = static_cast<size_t>(before.st_size);
+  const std::byte* data = nullptr;
+  if (size > 0) {
+    void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+    if (mapped == MAP_FAILED) return read_error("map", path, errno);
+    data = static_cast<const std::byte*>(mapped);
+  }
+  // Owned from here on, so that the mapping is released when the check below fails.
+  std::shared_ptr<MappedFile> file(new MappedFile(path, data, size));
+
+  struct stat after {};
+  if (::fstat(fd.get(), &after) != 0) return read_error("examine", path, errno);
+  if (after.st_size != before.st_size || after.st_mtim.tv_sec != before.st_mtim.tv_sec ||
+      after.st_mtim.tv_nsec != before.st_mtim.tv_nsec) {
+    return Error::invalid_file(
+        fmt::format("{} changed while it was opened ({} bytes, then {}): is it still being "
+                    "written or downloaded?",
+                    path.string(), before.st_size, after.st_size));
+  }
+  return file;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::will_need(uint64_t offset, uint64_t length) const {
+  if (offset >= size_) return;
+  const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const uint64_t begin = offset / page * page;
+  const uint64_t end = length > size_ - offset ? size_ : offset + length;
+  // Only advice: a kernel that does not take it changes nothing but speed.
+  static_cast<void>(::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_WILLNEED));
+}
+
+Result<std::string> read_text_file(const fs::path& path, uint64_t max_bytes) {
+  const bool standard_input = path == "-";
+  const fs::path shown = standard_input ? fs::path("standard input") : path;
+  const Descriptor opened(standard_input ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!standard_input && !opened.valid()) return read_error("open", shown, errno);
+
+  std::string text;
+  if (!read_up_to(standard_input ? STDIN_FILENO : opened.get(), max_bytes, text)) {
+    return read_error("read", shown, errno);
+  }
+  if (text.size() > max_bytes) {
+    return Error::invalid_file(
+        fmt::format("{} is larger than the {} bytes that this file may have", shown.string(), max_bytes));
+  }
+  return text;
+}
+
+Status write_file(const fs::path& path, std::span<const std::byte> bytes) {
+  struct stat status {};
+  const bool exists = ::stat(path.c_str(), &status) == 0;
+  if (exists && S_ISDIR(status.st_mode)) return write_error("write", path, EISDIR);
+  if (exists && !S_ISREG(status.st_mode)) return write_in_place(path, bytes);
+
+  // A link stays a link: the file that it names is the one to replace.
+  std::error_code ignored;
+  const fs::path target = exists ? fs::canonical(path, ignored) : path;
+  static std::atomic<unsigned> counter{0};
+  const fs::path temporary = fmt::format("{}.{}-{}.tmp", target.string(), ::getpid(), counter.fetch_add(1));
+
+  Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (!fd.valid()) return write_error("create", temporary, errno);
+  const bool written = (!exists || ::fchmod(fd.get(), status.st_mode & 07777) == 0) &&
+                       write_all(fd.get(), bytes) && ::fsync(fd.get()) == 0 && fd.close() &&
+                       ::rename(temporary.c_str(), target.c_str()) == 0;
+  if (!written) {
+    const int code = errno;
+    ::unlink(temporary.c_str());
+    return write_error("write", path, code);
+  }
+  sync_folder(target);
+  return {};
+}
+
+}  // namespace mla

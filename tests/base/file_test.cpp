@@ -1,0 +1,143 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "support/paths.h"
+
+namespace mla {
+namespace {
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+void put(const fs::path& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+std::span<const std::byte> as_bytes(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
+
+std::string get(const fs::path& path) {
+  return read_text_file(path, 1 << 20).value();
+}
+
+/// Expects that opening `path` fails with `kind` and a message that names the file and says `reason`.
+void expect_refused(const fs::path& path, ErrorKind kind, const std::string& reason) {
+  const auto file = MappedFile::open(path);
+  ASSERT_FALSE(file.ok()) << path;
+  EXPECT_EQ(file.error().kind, kind) << file.error().message;
+  EXPECT_THAT(file.error().message, HasSubstr(path.string()));
+  EXPECT_THAT(file.error().message, HasSubstr(reason));
+}
+
+TEST(MappedFile, MapsWholeFile) {
+  const fs::path path = test::temp_dir("map") / "data";
+  put(path, "hello");
+  const auto file = MappedFile::open(path);
+  ASSERT_TRUE(file.ok()) << file.error().message;
+  EXPECT_EQ(file.value()->size(), 5U);
+  EXPECT_EQ(file.value()->path(), path);
+  EXPECT_EQ(static_cast<char>(file.value()->bytes()[4]), 'o');
+  file.value()->will_need(0, 5);
+  file.value()->will_need(3, UINT64_MAX);
+  file.value()->will_need(1000, 1);
+}
+
+TEST(MappedFile, EmptyFileIsAnEmptySpan) {
+  const fs::path path = test::temp_dir("map") / "empty";
+  put(path, "");
+  const auto file = MappedFile::open(path);
+  ASSERT_TRUE(file.ok());
+  EXPECT_TRUE(file.value()->bytes().empty());
+}
+
+TEST(MappedFile, GG28_RefusesWhatIsNoRegularFile) {
+  const fs::path folder = test::temp_dir("map");
+  expect_refused(folder / "missing", ErrorKind::kInvalidFile, "No such file");
+  expect_refused(folder, ErrorKind::kInvalidFile, "a folder");
+  expect_refused("/dev/zero", ErrorKind::kInvalidFile, "a device");
+
+  const fs::path pipe = folder / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  expect_refused(pipe, ErrorKind::kInvalidFile, "a pipe");
+
+  fs::create_symlink(folder / "b", folder / "a");
+  fs::create_symlink(folder / "a", folder / "b");
+  expect_refused(folder / "a", ErrorKind::kInvalidFile, "symbolic links");
+}
+
+TEST(MappedFile, GG28_NoPermissionIsAResourceError) {
+  if (::geteuid() == 0) GTEST_SKIP() << "root may read every file";
+  const fs::path path = test::temp_dir("map") / "secret";
+  put(path, "x");
+  ::chmod(path.c_str(), 0);
+  expect_refused(path, ErrorKind::kResource, "Permission denied");
+}
+
+TEST(ReadTextFile, ReadsUpToTheLimitAndNoFurther) {
+  const fs::path path = test::temp_dir("text") / "t.txt";
+  const std::string text(100'000, 'x');
+  put(path, text);
+  EXPECT_EQ(read_text_file(path, 100'000).value(), text);
+  const auto refused = read_text_file(path, 99'999);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().kind, ErrorKind::kInvalidFile);
+  EXPECT_THAT(refused.error().message, HasSubstr("99999 bytes"));
+  EXPECT_FALSE(read_text_file("/dev/zero", 1000).ok());
+}
+
+TEST(ReadTextFile, MissingFileAndFolderAreErrors) {
+  const fs::path folder = test::temp_dir("text");
+  EXPECT_EQ(read_text_file(folder / "missing", 10).error().kind, ErrorKind::kInvalidFile);
+  EXPECT_EQ(read_text_file(folder, 10).error().kind, ErrorKind::kInvalidFile);
+}
+
+TEST(WriteFile, CreatesAndReplacesWithoutLeftovers) {
+  const fs::path folder = test::temp_dir("write");
+  const fs::path path = folder / "out";
+  ASSERT_TRUE(write_file(path, as_bytes("first version")).ok());
+  EXPECT_EQ(get(path), "first version");
+  ::chmod(path.c_str(), 0640);
+  ASSERT_TRUE(write_file(path, as_bytes("2")).ok());
+  EXPECT_EQ(get(path), "2");
+  EXPECT_EQ(fs::status(path).permissions(), fs::perms(0640));
+  ASSERT_TRUE(write_file(path, {}).ok());
+  EXPECT_EQ(get(path), "");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), fs::directory_iterator()), 1);
+}
+
+TEST(WriteFile, KeepsALinkAndWritesItsTarget) {
+  const fs::path folder = test::temp_dir("write");
+  put(folder / "target", "old");
+  fs::create_symlink("target", folder / "link");
+  ASSERT_TRUE(write_file(folder / "link", as_bytes("new")).ok());
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(get(folder / "target"), "new");
+}
+
+TEST(WriteFile, WritesToDevicesWithoutReplacingThem) {
+  ASSERT_TRUE(write_file("/dev/null", as_bytes("gone")).ok());
+  EXPECT_TRUE(fs::is_character_file("/dev/null"));
+}
+
+TEST(WriteFile, FailuresNameThePath) {
+  const fs::path folder = test::temp_dir("write");
+  for (const fs::path& path : {folder / "no" / "such" / "folder", folder}) {
+    const Status status = write_file(path, as_bytes("x"));
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().kind, ErrorKind::kResource);
+    EXPECT_THAT(status.error().message, HasSubstr(path.string()));
+  }
+  if (fs::exists("/dev/full")) {
+    EXPECT_THAT(write_file("/dev/full", as_bytes("x")).error().message, HasSubstr("No space left"));
+  }
+}
+
+}  // namespace
+}  // namespace mla
