@@ -43,7 +43,8 @@ Golden Golden::load(const std::string& relative) {
   g.file_ = path.string();
   g.data_.resize(rest.size());
   if (!rest.empty()) std::memcpy(g.data_.data(), rest.data(), rest.size());
-  for (const auto& [name, entry] : nlohmann::json::parse(header).items()) {
+  const nlohmann::json entries = nlohmann::json::parse(header);
+  for (const auto& [name, entry] : entries.items()) {
     if (name == "__metadata__") {
       g.metadata_ = entry.get<std::map<std::string, std::string>>();
       continue;
