@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "base/result.h"
 #include "cache/page_pool.h"
@@ -63,6 +65,7 @@ class Model {
   std::shared_ptr<Checkpoint> checkpoint_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   Backend* backend_ = nullptr;
+  std::vector<std::shared_ptr<std::byte[]>> converted_;  ///< bytes of weights that no file holds as they are needed
   std::unique_ptr<Decoder> decoder_;
   int64_t active_weight_bytes_ = 0;
   int64_t total_weight_bytes_ = 0;

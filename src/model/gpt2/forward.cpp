@@ -1,0 +1,53 @@
+// GPT-2, from token ids to logits.
+
+#include "model/gpt2/gpt2.h"
+
+namespace mla {
+
+Activation Gpt2Decoder::forward(const ForwardContext& context) const {
+  Backend& b = context.backend;
+  const Batch& batch = context.batch;
+  const Config& c = config_;
+  const int64_t n = batch.n_tokens();
+
+  const Activation x = b.scratch(n, c.d_model);                // [n_tokens, d_model]: the residual stream
+  const Activation h = b.scratch(n, c.d_model);                // [n_tokens, d_model]: its norm
+  const Activation y = b.scratch(n, c.d_model);                // [n_tokens, d_model]: what a block adds to it
+  const Activation qkv = b.scratch(n, 3 * c.d_model);          // [n_tokens, 3, n_heads, d_head]
+  const Activation q = qkv.columns(0, c.d_model);              // [n_tokens, n_heads, d_head]
+  const Activation row = qkv.columns(c.d_model, 2 * c.d_model);  // [n_tokens, 2, n_heads, d_head]: what the cache keeps
+  const Activation o = b.scratch(n, c.d_model);                // [n_tokens, n_heads, d_head]
+  const Activation wide = b.scratch(n, c.d_ff);                // [n_tokens, d_ff]
+
+  b.embed(batch.ids, *embedding_, x);
+  b.embed(batch.positions, *position_embedding_, y);
+  b.add(x, y);
+  for (int64_t l = 0; l < c.n_layers; ++l) {
+    const Gpt2Layer& layer = layers_[static_cast<size_t>(l)];
+    const LayerRows cache = context.cache.layer(l);
+
+    layer_norm(b, x, layer.attention_norm, c.norm_eps, h);
+    linear(b, h, layer.qkv, qkv);
+    b.store_rows(batch, row, cache);
+    b.attention(batch, q, cache, c.gqa_spec(), o);             // softmax(q k^T / sqrt(d_head)) v
+    linear(b, o, layer.out, y);
+    b.add(x, y);
+
+    layer_norm(b, x, layer.feed_forward_norm, c.norm_eps, h);
+    linear(b, h, layer.up, wide);
+    b.gelu(wide, c.gelu);
+    linear(b, wide, layer.down, y);
+    b.add(x, y);
+  }
+
+  if (batch.logit_rows.empty()) return {};
+  const int64_t n_wanted = static_cast<int64_t>(batch.logit_rows.size());
+  const Activation last = b.scratch(n_wanted, c.d_model);      // [n_wanted, d_model]
+  const Activation logits = b.scratch(n_wanted, c.n_vocab);    // [n_wanted, n_vocab]
+  b.gather_rows(x, batch.logit_rows, last);
+  layer_norm(b, last, final_norm_, c.norm_eps, last);
+  b.linear(last, *head_, nullptr, logits);
+  return logits;
+}
+
+}  // namespace mla

@@ -1,0 +1,52 @@
+#include "model/registry.h"
+
+#include <algorithm>
+
+#include "model/deepseek/deepseek.h"
+#include "model/falcon/falcon.h"
+#include "model/gpt2/gpt2.h"
+#include "model/llama/llama.h"
+#include "model/qwen/qwen.h"
+
+namespace mla {
+
+const std::vector<Architecture>& architectures() {
+  static const std::vector<Architecture> kTable = {
+      // name, model_type, general.architecture, readers, tensor names, decoder
+      {"deepseek_v2", {"deepseek_v2"}, "deepseek2", read_deepseek_hf, read_deepseek_gguf, deepseek_tensor_names, make_deepseek},
+      {"deepseek_v3", {"deepseek_v3", "kimi_k2"}, "deepseek2", read_deepseek_hf, read_deepseek_gguf, deepseek_tensor_names, make_deepseek},
+      {"llama", {"llama", "mistral"}, "llama", read_llama_hf, read_llama_gguf, llama_tensor_names, make_llama},
+      {"qwen2", {"qwen2"}, "qwen2", read_qwen_hf, read_qwen_gguf, llama_tensor_names, make_qwen},
+      {"qwen3", {"qwen3"}, "qwen3", read_qwen_hf, read_qwen_gguf, llama_tensor_names, make_qwen},
+      {"gpt2", {"gpt2"}, "gpt2", read_gpt2_hf, read_gpt2_gguf, gpt2_tensor_names, make_gpt2},
+      {"falcon", {"falcon", "RefinedWebModel"}, "falcon", read_falcon_hf, read_falcon_gguf, falcon_tensor_names, make_falcon},
+  };
+  return kTable;
+}
+
+namespace {
+
+template <typename Predicate>
+const Architecture* find_if(Predicate predicate) {
+  const auto& table = architectures();
+  const auto row = std::find_if(table.begin(), table.end(), predicate);
+  return row == table.end() ? nullptr : &*row;
+}
+
+}  // namespace
+
+const Architecture* find_architecture(std::string_view name) {
+  return find_if([&](const Architecture& a) { return a.name == name; });
+}
+
+const Architecture* find_by_model_type(std::string_view model_type) {
+  return find_if([&](const Architecture& a) {
+    return std::find(a.hugging_face.begin(), a.hugging_face.end(), model_type) != a.hugging_face.end();
+  });
+}
+
+const Architecture* find_by_gguf_name(std::string_view name) {
+  return find_if([&](const Architecture& a) { return a.gguf == name; });
+}
+
+}  // namespace mla
