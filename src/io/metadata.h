@@ -11,11 +11,14 @@
 
 namespace mla {
 
-/// A metadata value: GGUF's and JSON's types in one. Integers keep their sign; JSON null is std::monostate.
-using MetadataValue = std::variant<std::monostate, bool, int64_t, uint64_t, double, std::string, std::vector<bool>,
-                                   std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
+/// A metadata value: GGUF's and JSON's types in one. Integers of every width are int64_t, or uint64_t where
+/// they do not fit in one; JSON null is std::monostate.
+using MetadataValue =
+    std::variant<std::monostate, bool, int64_t, uint64_t, double, std::string, std::vector<bool>,
+                 std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
 
-/// Key-value pairs of a checkpoint with checked, typed access. Errors name the key, what was found and what was expected.
+/// Key-value pairs of a checkpoint with checked, typed access. Errors name the key, what was found and what
+/// was expected.
 class Metadata {
  public:
   explicit Metadata(std::string source = "") : source_(std::move(source)) {}
@@ -29,8 +32,9 @@ class Metadata {
   /// The file the pairs came from, for messages.
   const std::string& source() const { return source_; }
 
-  /// Required values. Errors: kInvalidFile when missing or of another type (an integer is accepted where a float is
-  /// asked for; a negative or over-large number is refused where it does not fit).
+  /// Required values. Errors: kInvalidFile when missing or of another type (an integer is accepted where a
+  /// float is asked for; a number over 2^63 - 1 is refused). An empty array has no item type: every array
+  /// getter accepts it.
   Result<int64_t> integer(std::string_view key) const;
   Result<double> number(std::string_view key) const;
   Result<bool> boolean(std::string_view key) const;
