@@ -31,6 +31,7 @@ class Case:
     embedding_std: float = 1.0
     latent_gain: float = 1.0  # of the rows that make the MLA latents: small values bring out the norm's epsilon
     gguf: dict[str, str] = field(default_factory=dict)  # file name -> flavour
+    tokenizer: bool = False  # also a tokenizer.json, the vocabulary of the GGUF file
     shards: str | None = None  # also a folder of this name: two files, an index, the published config, an unused MTP layer
 
 
@@ -163,7 +164,7 @@ def llama_gqa() -> Case:
         num_key_value_heads=2, max_position_embeddings=256, rms_norm_eps=1e-5, rope_parameters=rope(500.0),
         tie_word_embeddings=True, bos_token_id=256, eos_token_id=257,
     )  # fmt: skip
-    return Case("llama_gqa", config, embedding_std=0.3, gguf={"model.gguf": "llama"})
+    return Case("llama_gqa", config, embedding_std=0.3, gguf={"model.gguf": "llama"}, tokenizer=True)
 
 
 def llama3_rope() -> Case:

@@ -34,6 +34,18 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[st
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     save_file(tensors, str(path), metadata=metadata)
+    sort_metadata(path)
+
+
+def sort_metadata(path: Path) -> None:
+    """The library writes metadata in a random order; sorting it in place makes equal contents equal bytes."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    metadata = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items()))}
+    text = json.dumps((metadata if metadata["__metadata__"] else {}) | header, separators=(",", ":"), ensure_ascii=False)
+    check(len(text.encode()) <= size, f"{path}: header grew")
+    path.write_bytes(data[:8] + text.encode().ljust(size) + data[8 + size :])
 
 
 def save_json(path: Path, value, indent: int | None = 2) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, DeepseekV3Config, DeepseekV3ForCausalLM, PreTrainedModel
 
 import gguf_models
@@ -25,6 +26,9 @@ from mla_formula import MlaFormula
 
 MODELS = ROOT / "models"
 SHORT, LONG = 22, 80
+LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 CLEAR_CHOICE = 1e-4  # a routing decision closer than this could fall differently for a different order of summation
 
 transformers.logging.set_verbosity_error()
@@ -129,6 +133,20 @@ def save_folder(case: Case, model: PreTrainedModel, folder: Path) -> dict[str, t
     return weights
 
 
+def save_tokenizer(case: Case, folder: Path) -> None:
+    """The tokenizer of the case's GGUF file as tokenizer.json: Llama 3's pattern over bytes."""
+    tokens, merges = gguf_models.vocabulary(case.config)
+    vocab = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocab, [tuple(merge.split(" ")) for merge in merges]))
+    split = pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in ("<|bos|>", "<|eos|>")])
+    save_json(folder / "tokenizer.json", json.loads(tokenizer.to_str()), indent=None)
+    names = {"bos_token": "<|bos|>", "eos_token": "<|eos|>"}
+    save_json(folder / "tokenizer_config.json", {"add_bos_token": True, "add_eos_token": False, **names})
+
+
 def save_sharded(case: Case, folder: Path) -> Path:
     """The folder again as published checkpoints come: two shards with an index, and a multi-token-prediction layer after the
     last one, which a plain decoder leaves alone."""
@@ -216,6 +234,8 @@ def make(case: Case) -> None:
         save_golden(folder / name, ids, logits)
         if not case.name.endswith("_fp8"):
             check_folder(case, folder, ids, logits)
+    if case.tokenizer:
+        save_tokenizer(case, folder)
     if case.shards:
         check_folder(case, save_sharded(case, folder), *goldens["golden.safetensors"])
     for name, flavour in case.gguf.items():
