@@ -143,6 +143,18 @@ def deepseek_v3_fp8() -> Case:
     return Case("deepseek_v3_fp8", config, published=True)
 
 
+def deepseek_v3_quantized() -> Case:
+    """Only a GGUF file, its matrices in six quantised formats; rows are multiples of 32 elements."""
+    config = DeepseekV3Config(
+        vocab_size=32, hidden_size=64, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, q_lora_rank=32,
+        kv_lora_rank=32, qk_nope_head_dim=32, qk_rope_head_dim=8, v_head_dim=48, intermediate_size=32,
+        moe_intermediate_size=32, n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, first_k_dense_replace=0,
+        n_group=1, topk_group=1, norm_topk_prob=True, routed_scaling_factor=2.5, max_position_embeddings=2560,
+        rope_parameters=rope(1000.0, yarn(40.0, 1.0)), bos_token_id=0, eos_token_id=1, num_mtp_layers=0,
+    )  # fmt: skip
+    return Case("deepseek_v3_quantized", config, gguf={"model.gguf": "quantized"})
+
+
 def gpt2() -> Case:
     config = GPT2Config(vocab_size=48, n_positions=48, n_embd=15, n_layer=2, n_head=3, bos_token_id=0, eos_token_id=0)
     return Case("gpt2", config, embedding_std=0.3, gguf={"model.gguf": "gpt2"})
@@ -230,6 +242,6 @@ def falcon(name: str, bias: bool, gguf: dict[str, str]) -> Case:
 def all_cases() -> list[Case]:
     return [
         deepseek_v2_lite(), deepseek_v2(), deepseek_v3(), deepseek_v3_plain(), kimi_k2(), deepseek_v3_vdim(),
-        deepseek_v3_dense(), deepseek_v3_fp8(), gpt2(), llama_mha(), llama_gqa(), llama3_rope(), smollm2(), mistral(),
-        qwen2(), qwen3(), falcon("falcon_7b", False, {"model.gguf": "falcon"}), falcon("falcon_bias", True, {}),
+        deepseek_v3_dense(), deepseek_v3_fp8(), deepseek_v3_quantized(), gpt2(), llama_mha(), llama_gqa(), llama3_rope(),
+        smollm2(), mistral(), qwen2(), qwen3(), falcon("falcon_7b", False, {"model.gguf": "falcon"}), falcon("falcon_bias", True, {}),
     ]  # fmt: skip

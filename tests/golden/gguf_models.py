@@ -18,11 +18,21 @@ from mla_formula import MlaFormula
 
 logging.getLogger("gguf.gguf_writer").setLevel(logging.WARNING)
 
-F16, BF16, F32 = (getattr(gguf.GGMLQuantizationType, name) for name in ("F16", "BF16", "F32"))
+TYPES = gguf.GGMLQuantizationType
+F16, BF16, F32 = TYPES.F16, TYPES.BF16, TYPES.F32
+
+# The "quantized" flavour's types, as mixed as a real file's (the package can write the formats with 32 elements a block).
+QUANTIZED = {
+    "token_embd": TYPES.Q8_0, "output": TYPES.Q5_1, "attn_q_a": TYPES.Q4_0, "attn_q_b": TYPES.Q4_1,
+    "attn_kv_a_mqa": TYPES.Q8_0, "attn_k_b": TYPES.Q5_0, "attn_v_b": TYPES.Q4_0, "attn_output": TYPES.Q5_1,
+    "ffn_gate_exps": TYPES.Q4_0, "ffn_up_exps": TYPES.Q4_1, "ffn_down_exps": TYPES.Q5_0, "ffn_gate_shexp": TYPES.Q5_1,
+    "ffn_up_shexp": TYPES.Q8_0, "ffn_down_shexp": TYPES.Q4_1,
+}  # fmt: skip
 
 # flavour -> (architecture, type of the matrices, tokenizer.ggml.pre)
 FLAVOURS = {
     "split": ("deepseek2", BF16, "deepseek-v3"),
+    "quantized": ("deepseek2", None, "deepseek-v3"),
     "joined": ("deepseek2", F16, "deepseek-v3"),
     "2d": ("deepseek2", F16, "deepseek-llm"),
     "llama": ("llama", F16, "llama-bpe"),
@@ -127,7 +137,7 @@ def convert(flavour: str, config: PreTrainedConfig, weights: dict[str, torch.Ten
         for name in tensors:
             if name.startswith("blk.") and tensors[name].ndim == 2:
                 tensors[name] = tensors[name].T
-    if flavour in ("split", "2d"):
+    if flavour in ("split", "quantized", "2d"):
         add_split_kv_b(tensors, config, flavour)
     return {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
 
@@ -174,7 +184,7 @@ def deepseek_keys(flavour: str, config: PreTrainedConfig) -> dict:
     if config.model_type == "deepseek_v3":
         keys |= {"expert_gating_func": 2, "expert_weights_norm": True}
         keys |= {"expert_group_count": config.n_group, "expert_group_used_count": config.topk_group}
-    if flavour == "split":
+    if flavour in ("split", "quantized"):
         keys |= {"attention.head_count_kv": 1, "attention.key_length": rank + d_rope, "attention.value_length": rank}
         keys |= {"attention.key_length_mla": d_key, "attention.value_length_mla": d_v}
         keys |= {"rope.scaling.yarn_beta_fast": 32.0, "rope.scaling.yarn_beta_slow": 1.0}
@@ -222,14 +232,25 @@ def vocabulary(config: PreTrainedConfig) -> tuple[list[str], list[str]]:
     return tokens, merges
 
 
+def tensor_type(name: str, value: np.ndarray, flavour: str) -> gguf.GGMLQuantizationType:
+    if value.ndim == 1 or "ffn_gate_inp" in name or "position_embd" in name:
+        return F32
+    return FLAVOURS[flavour][1] or QUANTIZED[name.removesuffix(".weight").split(".")[-1]]
+
+
+def file_type(flavour: str) -> gguf.LlamaFileType:
+    kinds = {F16: gguf.LlamaFileType.MOSTLY_F16, BF16: gguf.LlamaFileType.MOSTLY_BF16, None: gguf.LlamaFileType.MOSTLY_Q4_0}
+    return kinds[FLAVOURS[flavour][1]]
+
+
 def write(path: Path, flavour: str, config: PreTrainedConfig, weights: dict[str, torch.Tensor]) -> None:
-    arch, matrix_type, pre = FLAVOURS[flavour]
+    arch, _, pre = FLAVOURS[flavour]
     tensors = convert(flavour, config, weights)
     sharded = flavour.endswith("-shards")
     name = path.name.replace("-00001-of-00002", "") if sharded else path.name
     writer = gguf.GGUFWriter(path.with_name(name), arch, split_max_tensors=-(-len(tensors) // 2) if sharded else 0)
     writer.add_name(f"random {config.model_type} ({flavour})")
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16 if matrix_type is BF16 else gguf.LlamaFileType.MOSTLY_F16)
+    writer.add_file_type(file_type(flavour))
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add = {int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool, str: writer.add_string}
     for key, value in metadata(flavour, config).items():
@@ -245,10 +266,9 @@ def write(path: Path, flavour: str, config: PreTrainedConfig, weights: dict[str,
     writer.add_eos_token_id(config.eos_token_id)
     writer.add_add_bos_token(arch not in ("gpt2", "qwen2", "qwen3", "falcon"))
     for tensor_name, value in tensors.items():
-        stays_f32 = value.ndim == 1 or "ffn_gate_inp" in tensor_name or "position_embd" in tensor_name
-        kind = F32 if stays_f32 else matrix_type
+        kind = tensor_type(tensor_name, value, flavour)
         data = gguf.quants.quantize(value, kind)
-        writer.add_tensor(tensor_name, data, raw_dtype=kind if kind is BF16 else None)
+        writer.add_tensor(tensor_name, data, raw_dtype=None if kind in (F32, F16) else kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -301,14 +321,22 @@ def transformers_reads(path: Path, config: PreTrainedConfig) -> torch.nn.Module:
     return model
 
 
+def check_shards(path: Path) -> None:
+    """Both shards together hold what model.gguf holds."""
+    whole = read_tensors(path.with_name("model.gguf"))
+    parts = read_tensors(path) | read_tensors(path.with_name(path.name.replace("00001-of", "00002-of")))
+    same = parts.keys() == whole.keys() and all(torch.equal(parts[name], whole[name]) for name in whole)
+    check(same, f"{path}: differs from model.gguf")
+
+
 def verify(path: Path, flavour: str, config: PreTrainedConfig, published_config: dict, golden) -> None:
     """Reads the file with other code than wrote it and repeats the golden."""
     ids, logits = golden
+    if flavour == "llama-shards":
+        return check_shards(path)
     if FLAVOURS[flavour][0] == "deepseek2":
         got = MlaFormula(published_config, published_names(read_tensors(path), config)).logits(ids)
-    elif flavour == "llama-shards" or "rope_freqs.weight" in read_tensors(path):
-        return  # no second reader here; the same flavour in one file and without rope_freqs is checked
-    else:
+    else:  # frequency scaling comes from the config here, so rope_freqs are not part of this check
         with torch.no_grad():
             got = transformers_reads(path, config)(ids[None]).logits[0]
     error = relative_error(got, logits)

@@ -222,8 +222,8 @@ def make(case: Case) -> None:
     for attempt in range(100):
         model = build(case, attempt)
         weights = save_folder(case, model, folder)
-        if case.name.endswith("_fp8"):
-            weights = quantize_folder(folder)
+        if is_quantized(case):
+            weights = quantize(case, folder, weights)
             model.load_state_dict(fused_experts(weights, model))
         goldens = {name: (ids := token_ids(case, n), run(model, ids)) for name, n in lengths.items()}
         if not is_mla(case) or all(check_with_formula(case, weights, *golden) for golden in goldens.values()):
@@ -232,17 +232,33 @@ def make(case: Case) -> None:
         raise SystemExit(f"{case.name}: no seed gives clear routing decisions")
     for name, (ids, logits) in goldens.items():
         save_golden(folder / name, ids, logits)
-        if not case.name.endswith("_fp8"):
+        if not is_quantized(case):
             check_folder(case, folder, ids, logits)
     if case.tokenizer:
         save_tokenizer(case, folder)
     if case.shards:
         check_folder(case, save_sharded(case, folder), *goldens["golden.safetensors"])
     for name, flavour in case.gguf.items():
-        gguf_models.write(folder / name, flavour, case.config, weights)
+        if flavour != "quantized":
+            gguf_models.write(folder / name, flavour, case.config, weights)
         golden = goldens["golden.safetensors"]
         gguf_models.verify(folder / name, flavour, case.config, formula_config(case) if is_mla(case) else {}, golden)
     report(case, folder, goldens["golden.safetensors"][1], attempt)
+
+
+def is_quantized(case: Case) -> bool:
+    return case.name.endswith(("_fp8", "_quantized"))
+
+
+def quantize(case: Case, folder: Path, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Leaves the folder with quantised weights; returns what a reader must see in them, for the golden."""
+    if case.name.endswith("_fp8"):
+        return quantize_folder(folder)
+    shutil.rmtree(folder)
+    folder.mkdir()
+    [(name, flavour)] = case.gguf.items()
+    gguf_models.write(folder / name, flavour, case.config, weights)
+    return gguf_models.published_names(gguf_models.read_tensors(folder / name), case.config)
 
 
 def fused_experts(weights: dict[str, torch.Tensor], model: PreTrainedModel) -> dict[str, torch.Tensor]:
