@@ -16,7 +16,7 @@ enum class TokenKind : uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserD
 /// A vocabulary as plain data, whichever file it came from (GGUF: tokenizer.ggml.*; the caller copies it over so that
 /// this room knows no files' formats but tokenizer.json).
 struct Vocabulary {
-  std::string model;               ///< GGUF's name: "gpt2" (byte-level BPE), "llama" (SentencePiece BPE), "unigram"
+  std::string model;               ///< GGUF's name: "gpt2" (byte-level BPE), "llama" (SentencePiece BPE), "t5" (unigram)
   std::string pre;                 ///< pre-tokenizer: "deepseek-v3", "llama-bpe", ...
   std::vector<std::string> tokens; ///< [n_vocab]
   std::vector<float> scores;       ///< empty or [n_vocab]
@@ -24,6 +24,7 @@ struct Vocabulary {
   std::vector<std::string> merges; ///< "left right", best first
   int32_t bos = -1, eos = -1, unknown = -1, pad = -1, eot = -1;
   bool add_bos = false, add_eos = false, add_space_prefix = true, ignore_merges = false;
+  bool remove_extra_whitespaces = false;  ///< unigram: runs of spaces count as one, those at both ends as none
   std::string chat_template;       ///< Jinja source; may be empty
 };
 
@@ -49,6 +50,8 @@ class Tokenizer {
   virtual int32_t bos() const = 0;       ///< -1: none
   virtual int32_t eos() const = 0;       ///< -1: none
   virtual bool add_bos() const = 0;      ///< whether prompts of this model begin with BOS
+  /// Whether decode() drops one leading space, which encoding had put in front of the text (SentencePiece).
+  virtual bool strips_leading_space() const = 0;
   /// Tokens that end a generation: EOS, end-of-turn and their like.
   virtual const std::vector<int32_t>& stop_tokens() const = 0;
   virtual bool is_special(int32_t id) const = 0;

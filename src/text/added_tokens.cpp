@@ -1,0 +1,118 @@
+#include "text/added_tokens.h"
+
+#include <fmt/format.h>
+
+#include "text/utf8.h"
+
+namespace mla {
+namespace {
+
+/// The character that ends at byte `at` (> 0) of `text`.
+Utf8Char character_before(std::string_view text, size_t at) {
+  size_t begin = at - 1;
+  while (begin > 0 && at - begin < 4 && (static_cast<uint8_t>(text[begin]) & 0xC0) == 0x80) --begin;
+  const Utf8Char c = next_utf8(text.substr(begin, at - begin));
+  return c.valid && begin + c.length == at ? c : Utf8Char{0, 1, false, false};
+}
+
+bool is_word(const Utf8Char& c) {
+  if (!c.valid) return false;
+  if (c.code < 0x80) {
+    const char32_t lower = c.code | 0x20;
+    return c.code == '_' || (c.code >= '0' && c.code <= '9') || (lower >= 'a' && lower <= 'z');
+  }
+  static const Result<Regex> word = Regex::compile("\\w");
+  std::string text;
+  append_utf8(text, c.code);
+  return word.ok() && word->find(text, 0).has_value();
+}
+
+size_t skip_space_back(std::string_view text, size_t at, size_t stop) {
+  while (at > stop) {
+    const Utf8Char c = character_before(text, at);
+    if (!c.valid || !is_white_space(c.code)) break;
+    at -= c.length;
+  }
+  return at;
+}
+
+size_t skip_space(std::string_view text, size_t at) {
+  while (at < text.size()) {
+    const Utf8Char c = next_utf8(text.substr(at));
+    if (!c.valid || !is_white_space(c.code)) break;
+    at += c.length;
+  }
+  return at;
+}
+
+}  // namespace
+
+Result<AddedTokens> AddedTokens::make(std::vector<AddedToken> tokens, const Normalizer& normalizer) {
+  AddedTokens added;
+  added.tokens_ = std::move(tokens);
+  std::vector<std::pair<std::string, int32_t>> raw, normalized;
+  for (size_t i = 0; i < added.tokens_.size(); ++i) {
+    const AddedToken& token = added.tokens_[i];
+    if (token.content.size() > kMaxContent) {
+      return Error::invalid_file(fmt::format("added token {} has {} bytes, expected at most {}", token.id,
+                                             token.content.size(), kMaxContent));
+    }
+    const bool changes = token.normalized && !normalizer.identity();
+    (token.normalized ? normalized : raw)
+        .emplace_back(changes ? normalizer.apply(token.content) : token.content, static_cast<int32_t>(i));
+  }
+  added.raw_ = PrefixMatcher(std::move(raw));
+  added.normalized_ = PrefixMatcher(std::move(normalized));
+  return added;
+}
+
+std::optional<AddedTokens::Found> AddedTokens::find(const PrefixMatcher& matcher, std::string_view text,
+                                                    size_t from, bool parse_special) const {
+  for (size_t at = from; at < text.size(); ++at) {
+    if (!matcher.may_start(text[at])) continue;
+    Found found{at, at, nullptr};
+    matcher.for_each_prefix(text.substr(at), [&](size_t length, int32_t index) {
+      const AddedToken& token = tokens_[static_cast<size_t>(index)];
+      if (token.special && !parse_special) return;
+      const size_t end = at + length;
+      const bool inside_word = (at > 0 && is_word(character_before(text, at))) ||
+                               (end < text.size() && is_word(next_utf8(text.substr(end))));
+      if (token.single_word && inside_word) return;
+      found = {at, end, &token};
+    });
+    if (found.token == nullptr) continue;
+    if (found.token->lstrip) found.begin = skip_space_back(text, found.begin, from);
+    if (found.token->rstrip) found.end = skip_space(text, found.end);
+    return found;
+  }
+  return std::nullopt;
+}
+
+void AddedTokens::cut_at(const PrefixMatcher& matcher, std::string_view text, bool parse_special,
+                         const OnToken& on_token, const OnText& on_text) const {
+  size_t last = 0;
+  while (!matcher.empty()) {
+    const auto found = find(matcher, text, last, parse_special);
+    if (!found) break;
+    if (found->begin > last) on_text(text.substr(last, found->begin - last), last == 0);
+    on_token(found->token->id);
+    last = found->end;
+  }
+  if (last < text.size()) on_text(text.substr(last), last == 0);
+}
+
+void AddedTokens::cut(std::string_view text, bool parse_special, const Normalizer& normalizer,
+                      const OnToken& on_token, const OnText& on_text) const {
+  cut_at(raw_, text, parse_special, on_token, [&](std::string_view section, bool at_start) {
+    if (normalizer.identity()) {
+      cut_at(normalized_, section, parse_special, on_token,
+             [&](std::string_view rest, bool first) { on_text(rest, at_start && first); });
+      return;
+    }
+    const std::string changed = normalizer.apply(section);
+    cut_at(normalized_, changed, parse_special, on_token,
+           [&](std::string_view rest, bool first) { on_text(rest, at_start && first); });
+  });
+}
+
+}  // namespace mla
