@@ -243,5 +243,6 @@ def all_cases() -> list[Case]:
     return [
         deepseek_v2_lite(), deepseek_v2(), deepseek_v3(), deepseek_v3_plain(), kimi_k2(), deepseek_v3_vdim(),
         deepseek_v3_dense(), deepseek_v3_fp8(), deepseek_v3_quantized(), gpt2(), llama_mha(), llama_gqa(), llama3_rope(),
-        smollm2(), mistral(), qwen2(), qwen3(), falcon("falcon_7b", False, {"model.gguf": "falcon"}), falcon("falcon_bias", True, {}),
+        smollm2(), mistral(), qwen2(), qwen3(),
+        falcon("falcon_7b", False, {"model.gguf": "falcon"}), falcon("falcon_bias", True, {}),
     ]  # fmt: skip

@@ -276,7 +276,10 @@ def fused_experts(weights: dict[str, torch.Tensor], model: PreTrainedModel) -> d
 def report(case: Case, folder: Path, logits: torch.Tensor, attempt: int) -> None:
     size = sum(path.stat().st_size for path in folder.iterdir())
     best = torch.softmax(logits, -1).max(-1).values.mean()
-    print(f"{case.name:18s} {size / 1000:6.1f} kB  logits std {logits.std():5.2f}  mean top-1 p {best:.2f}  seed {attempt}", flush=True)
+    print(
+        f"{case.name:18s} {size / 1000:6.1f} kB  logits std {logits.std():5.2f}  mean top-1 p {best:.2f}  seed {attempt}",
+        flush=True,
+    )
 
 
 def main(names: list[str]) -> None:

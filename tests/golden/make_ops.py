@@ -189,7 +189,9 @@ def make_norms() -> None:
 
 
 def make_activations() -> None:
-    edges = torch.tensor([0.0, -0.0, 1e-30, -1e-30, 1e-4, -1e-4, 0.5, -0.5, 5.0, -5.0, 9.0, -9.0, 20.0, -20.0, 90.0, -90.0, 1e4, -1e4])
+    edges = torch.tensor(
+        [0.0, -0.0, 1e-30, -1e-30, 1e-4, -1e-4, 0.5, -0.5, 5.0, -5.0, 9.0, -9.0, 20.0, -20.0, 90.0, -90.0, 1e4, -1e4]
+    )
     x = torch.cat([edges.float().double(), random("gelu", 47, std=3.0)])
     save("gelu", {"x": x, "tanh": F.gelu(x, approximate="tanh"), "erf": F.gelu(x)})
     gate, up = x, random("silu up", len(x))

@@ -92,7 +92,8 @@ def make_deepseek_v3(tokenizer_json: Path, extra_texts: list[str]) -> None:
     data = tokenizer_json.read_bytes()
     encoder = Encoder(json.loads(data))
     special = [
-        "<｜begin▁of▁sentence｜>", "<｜User｜>Hi<｜Assistant｜>", "a<｜end▁of▁sentence｜> b", " <｜User｜> x ", "<｜begin▁of▁sentence", "<|User|>", "<｜end▁of▁sentence｜><｜end▁of▁sentence｜>",
+        "<｜begin▁of▁sentence｜>", "<｜User｜>Hi<｜Assistant｜>", "a<｜end▁of▁sentence｜> b", " <｜User｜> x ",
+        "<｜begin▁of▁sentence", "<|User|>", "<｜end▁of▁sentence｜><｜end▁of▁sentence｜>",
         "<think>\n</think>", "<｜place▁holder▁no▁17｜>", "<|EOT|>", "<｜tool▁calls▁begin｜>中<｜▁pad▁｜>1234",
     ]  # fmt: skip
     every = list(dict.fromkeys([*extra_texts, *texts.general(), *special]))
@@ -104,9 +105,20 @@ def make_deepseek_v3(tokenizer_json: Path, extra_texts: list[str]) -> None:
 # -- small tokenizers --------------------------------------------------------------------------------------------------
 
 SPECIAL_TEXTS = [
-    "<|endoftext|>", "a<|endoftext|>b", "<|im_start|>user\nhi<|im_end|>\n", "<think>why</think> so", "<|endoftext", "<|im_start|><|im_start|>", " <think> ", "x <|im_end|> y",
+    "<|endoftext|>", "a<|endoftext|>b", "<|im_start|>user\nhi<|im_end|>\n", "<think>why</think> so",
+    "<|endoftext", "<|im_start|><|im_start|>", " <think> ", "x <|im_end|> y",
 ]  # fmt: skip
-STRIP_TEXTS = ["a  <mask> b", "<mask>", " \n<mask>  x", "a <|cut|>   b", "<|cut|>\n\nx", "  <|cut|>", "a <mask> <|cut|> b", "<mask><mask>", "x\t<mask>"]
+STRIP_TEXTS = [
+    "a  <mask> b",
+    "<mask>",
+    " \n<mask>  x",
+    "a <|cut|>   b",
+    "<|cut|>\n\nx",
+    "  <|cut|>",
+    "a <mask> <|cut|> b",
+    "<mask><mask>",
+    "x\t<mask>",
+]
 
 
 def byte_bpe() -> dict:
@@ -156,7 +168,9 @@ def sentencepiece_bpe(vocab: dict[str, int], text: str) -> list[int]:
             break
         _, i = min(pairs)
         pieces[i : i + 2] = [pieces[i] + pieces[i + 1]]
-    as_bytes = ([vocab[f"<0x{byte:02X}>"] for byte in piece.encode()] if piece not in vocab else [vocab[piece]] for piece in pieces)
+    as_bytes = (
+        [vocab[f"<0x{byte:02X}>"] for byte in piece.encode()] if piece not in vocab else [vocab[piece]] for piece in pieces
+    )
     return [i for ids in as_bytes for i in ids]
 
 
@@ -185,7 +199,9 @@ def write_vocab_gguf(path: Path, model: str, pre: str, description: dict, bos: s
     kinds = gguf.TokenType
     added = {token["content"]: token for token in description["added_tokens"]}
     vocab = description["model"]["vocab"]
-    scored = vocab if isinstance(vocab, list) else [(token, -float(i)) for token, i in sorted(vocab.items(), key=lambda item: item[1])]
+    scored = (
+        vocab if isinstance(vocab, list) else [(token, -float(i)) for token, i in sorted(vocab.items(), key=lambda item: item[1])]
+    )
     tokens = [token for token, _ in scored] + [token for token in added if token not in dict(scored)]
 
     def kind(token: str) -> int:
@@ -217,7 +233,13 @@ def write_vocab_gguf(path: Path, model: str, pre: str, description: dict, bos: s
 
 
 def small_config(bos: str, eos: str, add_bos: bool) -> dict:
-    return {"add_bos_token": add_bos, "add_eos_token": False, "bos_token": bos, "eos_token": eos, "clean_up_tokenization_spaces": False}
+    return {
+        "add_bos_token": add_bos,
+        "add_eos_token": False,
+        "bos_token": bos,
+        "eos_token": eos,
+        "clean_up_tokenization_spaces": False,
+    }
 
 
 def small_vectors(name: str, description: dict, own_texts: list[str]) -> tuple[list[dict], list[dict]]:
