@@ -25,8 +25,9 @@ std::string weight_fault(const TensorView& view) {
   return {};
 }
 
-/// Hugging Face checkpoints of the bare decoder leave its prefix out ("wte.weight" for "transformer.wte.weight"), those
-/// of a vision-language model add one; the embedding table shows which it is.
+/// Hugging Face checkpoints of the bare decoder leave its prefix out ("wte.weight" for
+/// "transformer.wte.weight"), those of a vision-language model add one; the embedding table shows which it
+/// is.
 Binder::Binder(const Checkpoint& checkpoint, NameTable names) : checkpoint_(checkpoint), names_(names) {
   if (checkpoint.format != CheckpointFormat::kHuggingFace) return;
   const std::string_view embedding = tensor_name(names, Role::kEmbedding).hugging_face;
@@ -98,8 +99,10 @@ void Binder::layer_norm(LayerNorm& out, Role role, int64_t layer, int64_t n) {
   bias(out.bias, role, layer, n);
 }
 
-void Binder::embedding_and_head(Weight& embedding, Weight& head, int64_t n_vocab, int64_t d_model, bool tied) {
-  matrix(embedding, Role::kEmbedding, 0, n_vocab, d_model, tied ? WeightUse::kEveryToken : WeightUse::kLookup);
+void Binder::embedding_and_head(Weight& embedding, Weight& head, int64_t n_vocab, int64_t d_model,
+                                bool tied) {
+  matrix(embedding, Role::kEmbedding, 0, n_vocab, d_model,
+         tied ? WeightUse::kEveryToken : WeightUse::kLookup);
   if (tied) {
     shared_.emplace_back(&head, &embedding);
   } else {
@@ -130,10 +133,12 @@ Result<Weight> Binder::run(Job& job, Backend& backend, BoundWeights& bound) {
   return job.stack ? backend.pack_stack(job.views) : backend.pack(job.views.front());
 }
 
-Result<BoundWeights> Binder::pack_all(Backend& backend, const std::function<void(const LoadProgress&)>& progress) {
+Result<BoundWeights> Binder::pack_all(Backend& backend,
+                                      const std::function<void(const LoadProgress&)>& progress) {
   if (!faults_.empty()) {
     return Error::invalid_file(list_faults(
-        fmt::format("{}: {} tensors do not fit the configuration", checkpoint_.path.string(), faults_.size()), faults_));
+        fmt::format("{}: {} tensors do not fit the configuration", checkpoint_.path.string(), faults_.size()),
+        faults_));
   }
   LoadProgress state;
   for (const Job& job : jobs_) state.bytes_total += static_cast<uint64_t>(job.bytes);

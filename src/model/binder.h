@@ -24,28 +24,33 @@ enum class WeightUse {
 
 /// What the packed weights leave behind.
 struct BoundWeights {
-  std::vector<std::shared_ptr<std::byte[]>> storage;  ///< bytes of converted tensors; must outlive the weights
+  std::vector<std::shared_ptr<std::byte[]>>
+      storage;  ///< bytes of converted tensors; must outlive the weights
   int64_t everytoken_bytes = 0, expert_bytes = 0, lookup_bytes = 0;
   int64_t n_parameters = 0;
 };
 
-/// Connects a decoder's weights to a checkpoint's tensors, in two steps. First the decoder declares all it needs: every
-/// tensor is looked up under the format's name and its type and shape are checked. Then pack() reports all faults in one
-/// error, or brings everything into the backend. The Weight variables given must stay where they are in between.
+/// Connects a decoder's weights to a checkpoint's tensors, in two steps. First the decoder declares all it
+/// needs: every tensor is looked up under the format's name and its type and shape are checked. Then pack()
+/// reports all faults in one error, or brings everything into the backend. The Weight variables given must
+/// stay where they are in between.
 class Binder {
  public:
   Binder(const Checkpoint& checkpoint, NameTable names);
 
-  // -- declaring. `layer` is ignored by names without one. ------------------------------------------------------------
+  // -- declaring. `layer` is ignored by names without one.
+  // ------------------------------------------------------------
   void vector(Weight& out, Role role, int64_t layer, int64_t n);
-  void matrix(Weight& out, Role role, int64_t layer, int64_t n_out, int64_t n_in, WeightUse use = WeightUse::kEveryToken);
+  void matrix(Weight& out, Role role, int64_t layer, int64_t n_out, int64_t n_in,
+              WeightUse use = WeightUse::kEveryToken);
   void linear(Linear& out, Role role, int64_t layer, int64_t n_out, int64_t n_in, bool bias = false);
   void layer_norm(LayerNorm& out, Role role, int64_t layer, int64_t n);
   void bias(Weight& out, Role role, int64_t layer, int64_t n);
   /// The embedding table [n_vocab, d_model] and the head of the same shape; one weight for both when tied.
   void embedding_and_head(Weight& embedding, Weight& head, int64_t n_vocab, int64_t d_model, bool tied);
 
-  // -- for tensors that formats lay out differently ---------------------------------------------------------------------
+  // -- for tensors that formats lay out differently
+  // ---------------------------------------------------------------------
   CheckpointFormat format() const { return checkpoint_.format; }
   /// The name the file uses; empty when the format has none for the role.
   std::string name(Role role, int64_t layer, int64_t expert = 0) const;
@@ -59,7 +64,8 @@ class Binder {
   /// Packs a tensor that `convert` makes when its turn comes; `source_bytes` counts for the progress.
   void pack_converted(Weight& out, std::function<OwnedTensor()> convert, int64_t source_bytes);
 
-  // -- packing ----------------------------------------------------------------------------------------------------------
+  // -- packing
+  // ----------------------------------------------------------------------------------------------------------
   Result<BoundWeights> pack_all(Backend& backend, const std::function<void(const LoadProgress&)>& progress);
 
  private:

@@ -14,13 +14,15 @@ constexpr int64_t kMaxLayers = 1024;
 constexpr int64_t kMaxExperts = 4096;
 constexpr int64_t kMaxHeads = int64_t{1} << 14;
 constexpr int64_t kMaxHeadWidth = int64_t{1} << 14;
-constexpr int64_t kMaxWidth = int64_t{1} << 24;  // with the bounds above, no product of dimensions leaves 64 bits
+constexpr int64_t kMaxWidth = int64_t{1}
+                              << 24;  // with the bounds above, no product of dimensions leaves 64 bits
 
 /// Collects what is wrong with a configuration.
 class Checks {
  public:
   void range(const char* what, int64_t value, int64_t low, int64_t high) {
-    if (value < low || value > high) faults.push_back(fmt::format("{} = {}, expected {} to {}", what, value, low, high));
+    if (value < low || value > high)
+      faults.push_back(fmt::format("{} = {}, expected {} to {}", what, value, low, high));
   }
   void positive(const char* what, float value) {
     if (!std::isfinite(value) || value <= 0.0F) {
@@ -64,7 +66,8 @@ void check_experts(const Config& c, Checks& checks) {
   checks.require(group * r.n_groups == r.n_experts,
                  fmt::format("{} expert groups do not divide {} experts", r.n_groups, r.n_experts));
   checks.require(r.n_experts_used <= r.n_groups_used * group,
-                 fmt::format("n_experts_used = {}, but {} groups of {} hold fewer", r.n_experts_used, r.n_groups_used, group));
+                 fmt::format("n_experts_used = {}, but {} groups of {} hold fewer", r.n_experts_used,
+                             r.n_groups_used, group));
   checks.require(r.group_score == GroupScore::kMax || group >= 2,
                  fmt::format("groups of {} expert: a group's score needs its two best", group));
 }
@@ -101,11 +104,17 @@ RowLayout Config::row_layout(RowFormat format) const {
 }
 
 MlaSpec Config::mla_spec() const {
-  return {.n_heads = n_heads, .kv_rank = kv_rank, .d_nope = d_nope, .d_rope = d_rope, .d_v = d_v, .scale = attention_scale};
+  return {.n_heads = n_heads,
+          .kv_rank = kv_rank,
+          .d_nope = d_nope,
+          .d_rope = d_rope,
+          .d_v = d_v,
+          .scale = attention_scale};
 }
 
 AttentionSpec Config::gqa_spec() const {
-  return {.n_heads = n_heads, .n_kv_heads = n_kv_heads, .d_k = d_head, .d_v = d_head, .scale = attention_scale};
+  return {
+      .n_heads = n_heads, .n_kv_heads = n_kv_heads, .d_k = d_head, .d_v = d_head, .scale = attention_scale};
 }
 
 }  // namespace mla

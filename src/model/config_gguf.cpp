@@ -43,8 +43,8 @@ void read_common(ConfigSource source, const char* epsilon, Config& c) {
   c.tied_head = source.checkpoint.find("output.weight") == nullptr;
 }
 
-/// YaRN: the writers store DeepSeek's mscale_all_dim as yarn_log_multiplier = 0.1 * mscale_all_dim, and then all of the
-/// temperature is in the softmax scale; without it cos and sin carry 0.1 ln(factor) + 1.
+/// YaRN: the writers store DeepSeek's mscale_all_dim as yarn_log_multiplier = 0.1 * mscale_all_dim, and then
+/// all of the temperature is in the softmax scale; without it cos and sin carry 0.1 ln(factor) + 1.
 void read_yarn(FieldReader& f, RopeSpec& rope) {
   rope.scaling = RopeScaling::kYarn;
   rope.original_context = f.integer("rope.scaling.original_context_length");
@@ -64,8 +64,10 @@ void read_rope_factors(ConfigSource source, RopeSpec& rope) {
   const TensorView* factors = source.checkpoint.find("rope_freqs.weight");
   if (factors == nullptr) return;
   if (factors->dtype != DType::kF32 || factors->rank() != 1 || 2 * factors->n_in() != rope.d_rope) {
-    return source.fields.fault("rope.dimension_count", fmt::format("rope_freqs.weight is {} {}, expected F32 [{}]",
-                                   dtype_info(factors->dtype).name, shape_string(factors->shape), rope.d_rope / 2));
+    return source.fields.fault(
+        "rope.dimension_count",
+        fmt::format("rope_freqs.weight is {} {}, expected F32 [{}]", dtype_info(factors->dtype).name,
+                    shape_string(factors->shape), rope.d_rope / 2));
   }
   rope.scaling = RopeScaling::kLongRope;
   rope.factors.resize(static_cast<size_t>(factors->n_in()));
@@ -104,12 +106,13 @@ void read_gqa(ConfigSource source, RopePairs pairs, Config& c) {
   c.attention_bias = any_layer_has(source.checkpoint, c.n_layers, "attn_q.bias");
   c.attention_out_bias = any_layer_has(source.checkpoint, c.n_layers, "attn_output.bias");
   c.mlp_bias = any_layer_has(source.checkpoint, c.n_layers, "ffn_up.bias");
-  if (f.integer_or("expert_count", 0) > 0) f.fault("expert_count", "experts are supported in deepseek2 files alone");
+  if (f.integer_or("expert_count", 0) > 0)
+    f.fault("expert_count", "experts are supported in deepseek2 files alone");
   limit_context_to_window(f.integer_or("attention.sliding_window", 0), c);
 }
 
-/// The file says how groups are used, not how they are scored: DeepSeek-V2 (softmax) takes a group's best expert,
-/// DeepSeek-V3 (sigmoid) the sum of its two best.
+/// The file says how groups are used, not how they are scored: DeepSeek-V2 (softmax) takes a group's best
+/// expert, DeepSeek-V3 (sigmoid) the sum of its two best.
 void read_router(ConfigSource source, Config& c) {
   FieldReader& f = source.fields;
   RouterSpec& r = c.router;
@@ -132,8 +135,9 @@ void read_router(ConfigSource source, Config& c) {
     f.fault("expert_gating_func", fmt::format("got {}, expected 1 (softmax) or 2 (sigmoid)", gating));
   }
   if (gating == kUnstated && c.router_bias) {
-    f.fault("expert_gating_func", "missing, and the routers' correction biases do not fit softmax, its default; convert "
-                                  "the model again with a converter that writes it");
+    f.fault("expert_gating_func",
+            "missing, and the routers' correction biases do not fit softmax, its default; convert "
+            "the model again with a converter that writes it");
   }
   r.score = gating == kSigmoid ? RouterScore::kSigmoid : RouterScore::kSoftmax;
   r.group_score = gating == kSigmoid ? GroupScore::kTop2Sum : GroupScore::kMax;
@@ -141,12 +145,13 @@ void read_router(ConfigSource source, Config& c) {
 
 }  // namespace
 
-/// DeepSeek-V2, V3, R1, Moonlight, Kimi-K2: all are "deepseek2". Files from before the split of kv_b have no *_mla keys;
-/// key_length and value_length then mean the expanded heads.
+/// DeepSeek-V2, V3, R1, Moonlight, Kimi-K2: all are "deepseek2". Files from before the split of kv_b have no
+/// *_mla keys; key_length and value_length then mean the expanded heads.
 void read_deepseek_gguf(ConfigSource source, Config& c) {
   FieldReader& f = source.fields;
   read_common(source, "attention.layer_norm_rms_epsilon", c);
-  c.n_layers -= f.integer_or("nextn_predict_layers", 0);  // the multi-token prediction layers at the end are not used
+  c.n_layers -=
+      f.integer_or("nextn_predict_layers", 0);  // the multi-token prediction layers at the end are not used
   c.n_dense_layers = c.n_layers;
   c.attention = AttentionKind::kMla;
   c.n_kv_heads = c.n_heads;
@@ -203,7 +208,8 @@ void read_falcon_gguf(ConfigSource source, Config& c) {
   read_common(source, "attention.layer_norm_epsilon", c);
   read_gqa(source, RopePairs::kHalfSplit, c);
   if (c.n_kv_heads != 1 || any_layer_has(source.checkpoint, c.n_layers, "attn_norm_2.weight")) {
-    f.fault("attention.head_count_kv", "only the decoder of Falcon-7B is supported: one key-value head, one norm a layer");
+    f.fault("attention.head_count_kv",
+            "only the decoder of Falcon-7B is supported: one key-value head, one norm a layer");
   }
   c.gelu = Gelu::kErf;
   c.attention_bias = any_layer_has(source.checkpoint, c.n_layers, "attn_qkv.bias");

@@ -1,5 +1,5 @@
-// Hyper-parameters out of a Hugging Face config.json. Where published files leave a key out because it has the default
-// of its class in transformers, that default stands here; every other missing key is an error.
+// Hyper-parameters out of a Hugging Face config.json. Where published files leave a key out because it has
+// the default of its class in transformers, that default stands here; every other missing key is an error.
 
 #include <fmt/format.h>
 
@@ -37,8 +37,8 @@ void read_yarn(FieldReader& f, const std::string& p, RopeSpec& rope) {
                                yarn_mscale(rope.factor, mscale) / yarn_mscale(rope.factor, mscale_all_dim));
 }
 
-/// Rotary settings, new style (`rope_parameters`, transformers 5) or old (`rope_theta` beside `rope_scaling`).
-/// Returns the prefix of the style's keys.
+/// Rotary settings, new style (`rope_parameters`, transformers 5) or old (`rope_theta` beside
+/// `rope_scaling`). Returns the prefix of the style's keys.
 std::string read_rope(FieldReader& f, int64_t d_rope, RopePairs pairs, RopeSpec& rope) {
   const bool new_style = f.has("rope_parameters.rope_type") || f.has("rope_parameters.rope_theta");
   const std::string p = new_style ? "rope_parameters." : "rope_scaling.";
@@ -78,12 +78,14 @@ void read_gqa(FieldReader& f, Config& c) {
   c.d_rope = c.rope.d_rope;
 }
 
-/// models.md B4. Checkpoints written by transformers 5 leave out scoring_func, and for V3 topk_method: the class has one.
+/// Checkpoints written by transformers 5 leave out scoring_func, and for V3 topk_method: the
+/// class has one.
 void read_router(FieldReader& f, bool is_v2, Config& c) {
   RouterSpec& r = c.router;
   r.n_experts = f.integer_or("n_routed_experts", 0);
   if (r.n_experts == 0) return;  // every layer has a dense feed-forward
-  if (f.integer_or("moe_layer_freq", 1) != 1) f.fault("moe_layer_freq", "expected 1: experts in every layer after the first ones");
+  if (f.integer_or("moe_layer_freq", 1) != 1)
+    f.fault("moe_layer_freq", "expected 1: experts in every layer after the first ones");
   c.n_dense_layers = std::min(f.integer("first_k_dense_replace"), c.n_layers);
   c.d_expert = f.integer("moe_intermediate_size");
   c.n_shared_experts = f.integer_or("n_shared_experts", 0);
@@ -120,12 +122,14 @@ void read_deepseek_hf(ConfigSource source, Config& c) {
   c.d_nope = f.integer("qk_nope_head_dim");
   c.d_rope = f.integer("qk_rope_head_dim");
   c.d_v = f.integer("v_head_dim");
-  c.latent_norm_eps = 1e-6F;  // transformers builds these norms with their class's default, whatever rms_norm_eps says
+  c.latent_norm_eps =
+      1e-6F;  // transformers builds these norms with their class's default, whatever rms_norm_eps says
   c.attention_bias = c.attention_out_bias = f.boolean_or("attention_bias", false);
   c.mlp_bias = is_v2 && f.boolean_or("mlp_bias", false);
 
   const bool interleaved = f.boolean_or("rope_interleave", true);
-  const std::string p = read_rope(f, c.d_rope, interleaved ? RopePairs::kInterleaved : RopePairs::kHalfSplit, c.rope);
+  const std::string p =
+      read_rope(f, c.d_rope, interleaved ? RopePairs::kInterleaved : RopePairs::kHalfSplit, c.rope);
   c.attention_scale = inverse_root(c.d_nope + c.d_rope);
   if (c.rope.scaling == RopeScaling::kYarn) {  // the temperature of YaRN sits in the softmax scale
     const float mscale = yarn_mscale(c.rope.factor, f.number_or(p + "mscale_all_dim", 0.0F));
@@ -152,7 +156,8 @@ void read_qwen_hf(ConfigSource source, Config& c) {
   c.architecture = source.type;
   read_common(f, c);
   read_gqa(f, c);
-  if (f.boolean_or("use_sliding_window", false)) limit_context_to_window(f.integer_or("sliding_window", 0), c);
+  if (f.boolean_or("use_sliding_window", false))
+    limit_context_to_window(f.integer_or("sliding_window", 0), c);
   if (source.type == "qwen2") {
     c.attention_bias = true;
   } else {
@@ -175,7 +180,8 @@ void read_gpt2_hf(ConfigSource source, Config& c) {
   c.tied_head = f.boolean_or("tie_word_embeddings", true);
   c.d_head = even_head_width(f, c);
   c.attention_scale = f.boolean_or("scale_attn_weights", true) ? inverse_root(c.d_head) : 1.0F;
-  if (f.boolean_or("scale_attn_by_inverse_layer_idx", false)) f.fault("scale_attn_by_inverse_layer_idx", "not supported");
+  if (f.boolean_or("scale_attn_by_inverse_layer_idx", false))
+    f.fault("scale_attn_by_inverse_layer_idx", "not supported");
   if (f.boolean_or("add_cross_attention", false)) f.fault("add_cross_attention", "not supported");
   const std::string activation = f.string_or("activation_function", "gelu_new");
   f.expect_one_of("activation_function", activation, {"gelu_new", "gelu_pytorch_tanh", "gelu"});
@@ -183,7 +189,8 @@ void read_gpt2_hf(ConfigSource source, Config& c) {
   c.attention_bias = c.attention_out_bias = c.mlp_bias = true;
 }
 
-/// Falcon in the style of the 7B model: one key-value head, attention and feed-forward in parallel on one norm.
+/// Falcon in the style of the 7B model: one key-value head, attention and feed-forward in parallel on one
+/// norm.
 void read_falcon_hf(ConfigSource source, Config& c) {
   FieldReader& f = source.fields;
   c.architecture = "falcon";
@@ -201,7 +208,8 @@ void read_falcon_hf(ConfigSource source, Config& c) {
   c.attention_scale = inverse_root(c.d_head);
   read_rope(f, c.d_head, RopePairs::kHalfSplit, c.rope);
   c.d_rope = c.rope.d_rope;
-  const char* hint = "only the decoder of Falcon-7B is supported (multi_query, parallel_attn, no alibi, old architecture)";
+  const char* hint =
+      "only the decoder of Falcon-7B is supported (multi_query, parallel_attn, no alibi, old architecture)";
   if (!f.boolean("multi_query")) f.fault("multi_query", hint);
   if (!f.boolean("parallel_attn")) f.fault("parallel_attn", hint);
   if (f.boolean_or("new_decoder_architecture", false)) f.fault("new_decoder_architecture", hint);

@@ -6,8 +6,9 @@
 
 namespace mla {
 
-/// What a reader of hyper-parameters works with: one for each architecture and file format (src/model/registry.cpp lists
-/// them). `type` is the file's own name of the architecture: model_type, or general.architecture.
+/// What a reader of hyper-parameters works with: one for each architecture and file format
+/// (src/model/registry.cpp lists them). `type` is the file's own name of the architecture: model_type, or
+/// general.architecture.
 struct ConfigSource {
   FieldReader& fields;
   const Checkpoint& checkpoint;
@@ -34,7 +35,8 @@ float inverse_root(int64_t width);
 /// Width of a head when the file does not state it: d_model / n_heads, a fault if that is not whole.
 int64_t even_head_width(FieldReader& fields, const Config& config);
 
-/// Sliding-window attention over `window` tokens equals full attention up to that length, so the context ends there.
+/// Sliding-window attention over `window` tokens equals full attention up to that length, so the context ends
+/// there.
 void limit_context_to_window(int64_t window, Config& config);
 
 }  // namespace mla

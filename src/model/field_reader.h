@@ -11,32 +11,40 @@
 
 namespace mla {
 
-/// Reads a model's hyper-parameters out of metadata and keeps every fault, so that one error lists all of them. A value
-/// that is missing or wrong reads as zero, and status() then fails.
+/// Reads a model's hyper-parameters out of metadata and keeps every fault, so that one error lists all of
+/// them. A value that is missing or wrong reads as zero, and status() then fails.
 class FieldReader {
  public:
   /// `prefix` is put in front of every key ("llama." in GGUF, "text_config." in a wrapped config.json).
-  FieldReader(const Metadata& metadata, std::string prefix) : metadata_(metadata), prefix_(std::move(prefix)) {}
+  FieldReader(const Metadata& metadata, std::string prefix)
+      : metadata_(metadata), prefix_(std::move(prefix)) {}
 
   bool has(std::string_view key) const { return metadata_.has(full(key)); }
-  /// The first of the keys that is there, else the first: configurations renamed some of theirs over the years.
+  /// The first of the keys that is there, else the first: configurations renamed some of theirs over the
+  /// years.
   std::string_view first_of(std::initializer_list<std::string_view> keys) const;
 
-  /// Sizes and counts beyond 2^40 in magnitude are faults, so that callers may add and multiply a few of them.
-  int64_t integer(std::string_view key) { return bounded(key, keep(metadata_.integer(full(key)), int64_t{0})); }
+  /// Sizes and counts beyond 2^40 in magnitude are faults, so that callers may add and multiply a few of
+  /// them.
+  int64_t integer(std::string_view key) {
+    return bounded(key, keep(metadata_.integer(full(key)), int64_t{0}));
+  }
   float number(std::string_view key) { return narrow(key, keep(metadata_.number(full(key)), 0.0)); }
   std::string string(std::string_view key) { return keep(metadata_.string(full(key)), std::string()); }
   bool boolean(std::string_view key) { return keep(metadata_.boolean(full(key)), false); }
 
   int64_t integer_or(std::string_view key, int64_t fallback) { return has(key) ? integer(key) : fallback; }
   float number_or(std::string_view key, float fallback) { return has(key) ? number(key) : fallback; }
-  std::string string_or(std::string_view key, std::string fallback) { return has(key) ? string(key) : fallback; }
+  std::string string_or(std::string_view key, std::string fallback) {
+    return has(key) ? string(key) : fallback;
+  }
   bool boolean_or(std::string_view key, bool fallback) { return has(key) ? boolean(key) : fallback; }
 
   /// Records a fault of the value at `key`.
   void fault(std::string_view key, const std::string& what) { faults_.push_back(full(key) + ": " + what); }
   /// Fails unless the text at `key` is one of `known`.
-  void expect_one_of(std::string_view key, const std::string& value, std::initializer_list<std::string_view> known);
+  void expect_one_of(std::string_view key, const std::string& value,
+                     std::initializer_list<std::string_view> known);
 
   /// The metadata's source and all faults, or success.
   Status status() const;

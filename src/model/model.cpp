@@ -9,8 +9,9 @@ namespace mla {
 
 Model::~Model() = default;
 
-Result<std::shared_ptr<const Model>> Model::load(const std::filesystem::path& path, Backend& backend,
-                                                 const std::function<void(const LoadProgress&)>& progress) try {
+Result<std::shared_ptr<const Model>> Model::load(
+    const std::filesystem::path& path, Backend& backend,
+    const std::function<void(const LoadProgress&)>& progress) try {
   std::shared_ptr<Model> model(new Model());
   MLA_ASSIGN(model->checkpoint_, open_checkpoint(path));
   MLA_ASSIGN(model->config_, read_config(*model->checkpoint_));

@@ -24,7 +24,8 @@ struct ForwardContext {
   MlaForm mla_form = MlaForm::kAuto;
 };
 
-/// An architecture's layers with their weights bound: the one page that is the model. One subclass per folder of src/model.
+/// An architecture's layers with their weights bound: the one page that is the model. One subclass per folder
+/// of src/model.
 class Decoder {
  public:
   virtual ~Decoder() = default;
@@ -41,10 +42,11 @@ struct LoadProgress {
 /// A checkpoint ready to run on a backend.
 class Model {
  public:
-  /// Reads the configuration, checks it and every tensor's shape against it (all faults in one error), packs the weights.
-  /// The backend must outlive the model. Errors: kInvalidFile, kResource.
-  static Result<std::shared_ptr<const Model>> load(const std::filesystem::path& path, Backend& backend,
-                                                   const std::function<void(const LoadProgress&)>& progress = {});
+  /// Reads the configuration, checks it and every tensor's shape against it (all faults in one error), packs
+  /// the weights. The backend must outlive the model. Errors: kInvalidFile, kResource.
+  static Result<std::shared_ptr<const Model>> load(
+      const std::filesystem::path& path, Backend& backend,
+      const std::function<void(const LoadProgress&)>& progress = {});
   ~Model();
 
   const Config& config() const { return config_; }
@@ -65,7 +67,8 @@ class Model {
   std::shared_ptr<Checkpoint> checkpoint_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   Backend* backend_ = nullptr;
-  std::vector<std::shared_ptr<std::byte[]>> converted_;  ///< bytes of weights that no file holds as they are needed
+  std::vector<std::shared_ptr<std::byte[]>>
+      converted_;  ///< bytes of weights that no file holds as they are needed
   std::unique_ptr<Decoder> decoder_;
   int64_t active_weight_bytes_ = 0;
   int64_t total_weight_bytes_ = 0;

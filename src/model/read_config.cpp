@@ -15,7 +15,8 @@ std::string known_names(bool gguf) {
   std::string_view last;
   for (const Architecture& a : architectures()) {
     if (gguf && a.gguf != last) names += fmt::format("{}{}", names.empty() ? "" : ", ", a.gguf);
-    if (!gguf) for (std::string_view t : a.hugging_face) names += fmt::format("{}{}", names.empty() ? "" : ", ", t);
+    if (!gguf)
+      for (std::string_view t : a.hugging_face) names += fmt::format("{}{}", names.empty() ? "" : ", ", t);
     last = a.gguf;
   }
   return names;
@@ -26,13 +27,17 @@ std::string hugging_face_prefix(const Metadata& metadata) {
   return metadata.has("text_config.model_type") ? "text_config." : "";
 }
 
-/// Weights in a form that a reader of plain or FP8 tensors cannot use are refused before their tensors are missed.
+/// Weights in a form that a reader of plain or FP8 tensors cannot use are refused before their tensors are
+/// missed.
 void check_quantization(FieldReader& fields) {
   const char* key = "quantization_config.quant_method";
   if (!fields.has(key)) return;
   const std::string method = fields.string(key);
   if (method != "fp8") {
-    fields.fault(key, fmt::format("got '{}', expected fp8 (128x128 blocks) or no quantization; use a BF16 or GGUF file", method));
+    fields.fault(
+        key,
+        fmt::format("got '{}', expected fp8 (128x128 blocks) or no quantization; use a BF16 or GGUF file",
+                    method));
   }
 }
 
@@ -77,12 +82,15 @@ Result<Config> read_gguf(const Checkpoint& checkpoint) {
 
 }  // namespace
 
-float inverse_root(int64_t width) { return width > 0 ? 1.0F / std::sqrt(static_cast<float>(width)) : 0.0F; }
+float inverse_root(int64_t width) {
+  return width > 0 ? 1.0F / std::sqrt(static_cast<float>(width)) : 0.0F;
+}
 
 int64_t even_head_width(FieldReader& fields, const Config& config) {
   if (config.n_heads <= 0) return 0;  // reported by Config::validate()
   if (config.d_model % config.n_heads != 0) {
-    fields.fault("head width", fmt::format("not stated, and {} heads do not divide the width {}", config.n_heads, config.d_model));
+    fields.fault("head width", fmt::format("not stated, and {} heads do not divide the width {}",
+                                           config.n_heads, config.d_model));
   }
   return config.d_model / config.n_heads;
 }

@@ -11,16 +11,24 @@
 namespace mla {
 
 const std::vector<Architecture>& architectures() {
+  // clang-format off
   static const std::vector<Architecture> kTable = {
-      // name, model_type, general.architecture, readers, tensor names, decoder
-      {"deepseek_v2", {"deepseek_v2"}, "deepseek2", read_deepseek_hf, read_deepseek_gguf, deepseek_tensor_names, make_deepseek},
-      {"deepseek_v3", {"deepseek_v3", "kimi_k2"}, "deepseek2", read_deepseek_hf, read_deepseek_gguf, deepseek_tensor_names, make_deepseek},
-      {"llama", {"llama", "mistral"}, "llama", read_llama_hf, read_llama_gguf, llama_tensor_names, make_llama},
-      {"qwen2", {"qwen2"}, "qwen2", read_qwen_hf, read_qwen_gguf, llama_tensor_names, make_qwen},
-      {"qwen3", {"qwen3"}, "qwen3", read_qwen_hf, read_qwen_gguf, llama_tensor_names, make_qwen},
-      {"gpt2", {"gpt2"}, "gpt2", read_gpt2_hf, read_gpt2_gguf, gpt2_tensor_names, make_gpt2},
-      {"falcon", {"falcon", "RefinedWebModel"}, "falcon", read_falcon_hf, read_falcon_gguf, falcon_tensor_names, make_falcon},
+      {"deepseek_v2", {"deepseek_v2"}, "deepseek2",
+       read_deepseek_hf, read_deepseek_gguf, deepseek_tensor_names, make_deepseek},
+      {"deepseek_v3", {"deepseek_v3", "kimi_k2"}, "deepseek2",
+       read_deepseek_hf, read_deepseek_gguf, deepseek_tensor_names, make_deepseek},
+      {"llama", {"llama", "mistral"}, "llama",
+       read_llama_hf, read_llama_gguf, llama_tensor_names, make_llama},
+      {"qwen2", {"qwen2"}, "qwen2",
+       read_qwen_hf, read_qwen_gguf, llama_tensor_names, make_qwen},
+      {"qwen3", {"qwen3"}, "qwen3",
+       read_qwen_hf, read_qwen_gguf, llama_tensor_names, make_qwen},
+      {"gpt2", {"gpt2"}, "gpt2",
+       read_gpt2_hf, read_gpt2_gguf, gpt2_tensor_names, make_gpt2},
+      {"falcon", {"falcon", "RefinedWebModel"}, "falcon",
+       read_falcon_hf, read_falcon_gguf, falcon_tensor_names, make_falcon},
   };
+  // clang-format on
   return kTable;
 }
 

@@ -10,12 +10,12 @@
 
 namespace mla {
 
-/// One row of the table of architectures: everything that reading a checkpoint needs to know about one. To add an
-/// architecture, write its readers, its tensor names and its folder, and add a row.
+/// One row of the table of architectures: everything that reading a checkpoint needs to know about one. To
+/// add an architecture, write its readers, its tensor names and its folder, and add a row.
 struct Architecture {
-  std::string_view name;                           ///< Config::architecture
-  std::vector<std::string_view> hugging_face;      ///< its values of model_type
-  std::string_view gguf;                           ///< its value of general.architecture
+  std::string_view name;                       ///< Config::architecture
+  std::vector<std::string_view> hugging_face;  ///< its values of model_type
+  std::string_view gguf;                       ///< its value of general.architecture
   void (*read_hugging_face)(ConfigSource, Config&);
   void (*read_gguf)(ConfigSource, Config&);
   NameTable (*tensor_names)();

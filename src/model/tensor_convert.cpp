@@ -11,7 +11,8 @@ namespace mla {
 namespace {
 
 bool all_bf16(const std::vector<float>& values) {
-  return std::all_of(values.begin(), values.end(), [](float v) { return (std::bit_cast<uint32_t>(v) & 0xffffU) == 0; });
+  return std::all_of(values.begin(), values.end(),
+                     [](float v) { return (std::bit_cast<uint32_t>(v) & 0xffffU) == 0; });
 }
 
 bool all_f16(const std::vector<float>& values) {
@@ -68,7 +69,8 @@ OwnedTensor copy_rows(const TensorView& view, const RowBlocks& rows) {
   std::vector<float> values(static_cast<size_t>(rows.n_blocks * rows.n * n_in));
   float* out = values.data();
   for (int64_t b = 0; b < rows.n_blocks; ++b) {
-    for (int64_t r = 0; r < rows.n; ++r, out += n_in) dequantize_row(view, b * rows.block_rows + rows.first + r, out);
+    for (int64_t r = 0; r < rows.n; ++r, out += n_in)
+      dequantize_row(view, b * rows.block_rows + rows.first + r, out);
   }
   return own(view, values, {rows.n_blocks, rows.n, n_in});
 }

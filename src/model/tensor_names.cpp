@@ -8,6 +8,7 @@
 namespace mla {
 namespace {
 
+// clang-format off
 constexpr TensorName kDeepseek[] = {
     {Role::kEmbedding, "model.embed_tokens.weight", "token_embd.weight"},
     {Role::kFinalNorm, "model.norm.weight", "output_norm.weight"},
@@ -82,15 +83,26 @@ constexpr TensorName kFalcon[] = {
     {Role::kDown, "transformer.h.{}.mlp.dense_4h_to_h.weight", "blk.{}.ffn_down.weight"},
 };
 
+// clang-format on
+
 }  // namespace
 
-NameTable deepseek_tensor_names() { return kDeepseek; }
-NameTable llama_tensor_names() { return kLlama; }
-NameTable gpt2_tensor_names() { return kGpt2; }
-NameTable falcon_tensor_names() { return kFalcon; }
+NameTable deepseek_tensor_names() {
+  return kDeepseek;
+}
+NameTable llama_tensor_names() {
+  return kLlama;
+}
+NameTable gpt2_tensor_names() {
+  return kGpt2;
+}
+NameTable falcon_tensor_names() {
+  return kFalcon;
+}
 
 const TensorName& tensor_name(NameTable table, Role role) {
-  const auto row = std::find_if(table.begin(), table.end(), [&](const TensorName& n) { return n.role == role; });
+  const auto row =
+      std::find_if(table.begin(), table.end(), [&](const TensorName& n) { return n.role == role; });
   assert(row != table.end());
   return *row;
 }

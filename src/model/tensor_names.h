@@ -8,6 +8,7 @@
 namespace mla {
 
 /// What a tensor is for, whichever name a file gives it.
+// clang-format off
 enum class Role {
   kEmbedding, kPositionEmbedding, kFinalNorm, kHead,
   kAttentionNorm, kFeedForwardNorm,
@@ -19,8 +20,10 @@ enum class Role {
   kExpertsGate, kExpertsUp, kExpertsGateUp, kExpertsDown,   // stacked over the experts
   kSharedGate, kSharedUp, kSharedDown,
 };
+// clang-format on
 
-/// A role's name in each format; empty where the format has none. The first {} is the layer, the second the expert.
+/// A role's name in each format; empty where the format has none. The first {} is the layer, the second the
+/// expert.
 struct TensorName {
   Role role;
   std::string_view hugging_face;

@@ -1,5 +1,5 @@
-// Connects DeepSeek's layers to the tensors of a checkpoint. Two things come in several layouts: the up-projections of
-// the latent (kv_b), and the experts.
+// Connects DeepSeek's layers to the tensors of a checkpoint. Two things come in several layouts: the
+// up-projections of the latent (kv_b), and the experts.
 
 #include <fmt/format.h>
 
@@ -8,13 +8,18 @@
 namespace mla {
 namespace {
 
-/// The half of kv_b that one role needs, out of the joined tensor: rows of every head [d_nope keys | d_v values].
+/// The half of kv_b that one role needs, out of the joined tensor: rows of every head [d_nope keys | d_v
+/// values].
 RowBlocks joined_rows(const Config& c, Role role) {
   const bool keys = role == Role::kKUp;
-  return {.n_blocks = c.n_heads, .block_rows = c.d_nope + c.d_v, .first = keys ? 0 : c.d_nope, .n = keys ? c.d_nope : c.d_v};
+  return {.n_blocks = c.n_heads,
+          .block_rows = c.d_nope + c.d_v,
+          .first = keys ? 0 : c.d_nope,
+          .n = keys ? c.d_nope : c.d_v};
 }
 
-/// attn_k_b [n_heads, kv_rank, d_nope] or attn_v_b [n_heads, d_v, kv_rank]; early files join the two outer dimensions.
+/// attn_k_b [n_heads, kv_rank, d_nope] or attn_v_b [n_heads, d_v, kv_rank]; early files join the two outer
+/// dimensions.
 bool bind_split(Binder& binder, Weight& out, Role role, int64_t layer, std::vector<int64_t> shape) {
   const TensorView* view = binder.find(role, layer);
   if (view == nullptr) return false;
@@ -34,11 +39,12 @@ void bind_joined_values(Binder& binder, Weight& out, const TensorView& kv_b, con
     if (auto slice = row_slice(kv_b, h * rows.block_rows + rows.first, rows.n)) heads.push_back(*slice);
   }
   if (static_cast<int64_t>(heads.size()) == rows.n_blocks) return binder.pack_stack(out, std::move(heads));
-  binder.pack_converted(out, [kv_b, rows] { return copy_rows(kv_b, rows); }, kv_b.n_bytes() / 2);
+  binder.pack_converted(
+      out, [kv_b, rows] { return copy_rows(kv_b, rows); }, kv_b.n_bytes() / 2);
 }
 
-/// Three flavours: split tensors, joined ones, or both (then the split ones, which need no conversion). Hugging Face
-/// files are joined: kv_b_proj [n_heads * (d_nope + d_v), kv_rank].
+/// Three flavours: split tensors, joined ones, or both (then the split ones, which need no conversion).
+/// Hugging Face files are joined: kv_b_proj [n_heads * (d_nope + d_v), kv_rank].
 void bind_projections(Binder& binder, const Config& c, int64_t layer, MlaProjections& out) {
   const bool has_keys = bind_split(binder, out.k_up, Role::kKUp, layer, {c.n_heads, c.kv_rank, c.d_nope});
   const bool has_values = bind_split(binder, out.v_up, Role::kVUp, layer, {c.n_heads, c.d_v, c.kv_rank});
@@ -46,14 +52,16 @@ void bind_projections(Binder& binder, const Config& c, int64_t layer, MlaProject
   const TensorView* kv_b = binder.require(Role::kKvB, layer, {c.n_heads * (c.d_nope + c.d_v), c.kv_rank});
   if (kv_b == nullptr) return;
   if (!has_keys) {  // W_UK is needed the other way round
-    binder.pack_converted(out.k_up, [view = *kv_b, rows = joined_rows(c, Role::kKUp)] { return transpose_rows(view, rows); },
-                          kv_b->n_bytes() / 2);
+    binder.pack_converted(
+        out.k_up, [view = *kv_b, rows = joined_rows(c, Role::kKUp)] { return transpose_rows(view, rows); },
+        kv_b->n_bytes() / 2);
   }
   if (!has_values) bind_joined_values(binder, out.v_up, *kv_b, joined_rows(c, Role::kVUp));
 }
 
 /// One matrix for each expert (Hugging Face).
-void bind_separate_experts(Binder& binder, const Config& c, Role role, int64_t layer, std::vector<int64_t> shape, Weight& out) {
+void bind_separate_experts(Binder& binder, const Config& c, Role role, int64_t layer,
+                           std::vector<int64_t> shape, Weight& out) {
   std::vector<TensorView> matrices;
   int64_t n_missing = 0;
   for (int64_t e = 0; e < c.router.n_experts; ++e) {
@@ -61,28 +69,32 @@ void bind_separate_experts(Binder& binder, const Config& c, Role role, int64_t l
     if (view == nullptr) {
       ++n_missing;
     } else if (view->shape != shape) {
-      binder.fault(fmt::format("{}: shape {}, expected {}", view->name, shape_string(view->shape), shape_string(shape)));
+      binder.fault(fmt::format("{}: shape {}, expected {}", view->name, shape_string(view->shape),
+                               shape_string(shape)));
     } else if (std::string wrong = weight_fault(*view); !wrong.empty()) {
       binder.fault(std::move(wrong));
     } else if (!matrices.empty() && matrices.front().dtype != view->dtype) {
-      binder.fault(fmt::format("{}: element type {}, the other experts have {}", view->name, dtype_info(view->dtype).name,
-                               dtype_info(matrices.front().dtype).name));
+      binder.fault(fmt::format("{}: element type {}, the other experts have {}", view->name,
+                               dtype_info(view->dtype).name, dtype_info(matrices.front().dtype).name));
     } else {
       matrices.push_back(*view);
     }
   }
   if (n_missing > 0) {
     binder.fault(fmt::format("{} ... {}: {} of {} experts missing", binder.name(role, layer, 0),
-                             binder.name(role, layer, c.router.n_experts - 1), n_missing, c.router.n_experts));
+                             binder.name(role, layer, c.router.n_experts - 1), n_missing,
+                             c.router.n_experts));
   }
   if (static_cast<int64_t>(matrices.size()) == c.router.n_experts) {
     binder.pack_stack(out, std::move(matrices), WeightUse::kExperts);
   }
 }
 
-/// Every expert's gate rows, then its up rows, in one stack [n_experts, 2 * d_expert, d_model]: two stacks in place.
+/// Every expert's gate rows, then its up rows, in one stack [n_experts, 2 * d_expert, d_model]: two stacks in
+/// place.
 void bind_fused_gate_up(Binder& binder, const Config& c, int64_t layer, ExpertWeights& out) {
-  const TensorView* fused = binder.require(Role::kExpertsGateUp, layer, {c.router.n_experts, 2 * c.d_expert, c.d_model});
+  const TensorView* fused =
+      binder.require(Role::kExpertsGateUp, layer, {c.router.n_experts, 2 * c.d_expert, c.d_model});
   if (fused == nullptr) return;
   std::vector<TensorView> gate, up;
   for (int64_t e = 0; e < c.router.n_experts; ++e) {
@@ -97,7 +109,8 @@ void bind_fused_gate_up(Binder& binder, const Config& c, int64_t layer, ExpertWe
 }
 
 void bind_stack(Binder& binder, Role role, int64_t layer, std::vector<int64_t> shape, Weight& out) {
-  if (const TensorView* view = binder.require(role, layer, std::move(shape))) binder.pack(out, *view, WeightUse::kExperts);
+  if (const TensorView* view = binder.require(role, layer, std::move(shape)))
+    binder.pack(out, *view, WeightUse::kExperts);
 }
 
 void bind_experts(Binder& binder, const Config& c, int64_t layer, ExpertWeights& out) {
@@ -148,7 +161,9 @@ void bind_mixture(Binder& binder, const Config& c, int64_t l, DeepseekLayer& lay
 }  // namespace
 
 DeepseekDecoder::DeepseekDecoder(const Config& config, Binder& binder)
-    : config_(config), rope_(make_rope_table(config.rope).value()), layers_(static_cast<size_t>(config.n_layers)) {
+    : config_(config),
+      rope_(make_rope_table(config.rope).value()),
+      layers_(static_cast<size_t>(config.n_layers)) {
   const Config& c = config_;
   binder.embedding_and_head(embedding_, head_, c.n_vocab, c.d_model, c.tied_head);
   for (int64_t l = 0; l < c.n_layers; ++l) {

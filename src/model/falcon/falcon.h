@@ -9,8 +9,8 @@
 
 namespace mla {
 
-/// Falcon-7B (arXiv 2311.16867): rotary multi-query attention and a GELU feed-forward, both on the same LayerNorm and
-/// added to the residual stream together.
+/// Falcon-7B (arXiv 2311.16867): rotary multi-query attention and a GELU feed-forward, both on the same
+/// LayerNorm and added to the residual stream together.
 struct FalconLayer {
   LayerNorm norm;  ///< [d_model]
   Linear qkv;      ///< [(n_heads + 2) * d_head, d_model]: all queries, the one key, the one value
@@ -27,7 +27,7 @@ class FalconDecoder : public Decoder {
  private:
   Config config_;
   RopeTable rope_;
-  Weight embedding_;      ///< [n_vocab, d_model]
+  Weight embedding_;  ///< [n_vocab, d_model]
   std::vector<FalconLayer> layers_;
   LayerNorm final_norm_;  ///< [d_model]
   Weight head_;           ///< [n_vocab, d_model]

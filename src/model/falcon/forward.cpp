@@ -4,6 +4,7 @@
 
 namespace mla {
 
+// clang-format off
 Activation FalconDecoder::forward(const ForwardContext& context) const {
   Backend& b = context.backend;
   const Batch& batch = context.batch;
@@ -13,11 +14,11 @@ Activation FalconDecoder::forward(const ForwardContext& context) const {
 
   const Activation x = b.scratch(n, c.d_model);                  // [n_tokens, d_model]: the residual stream
   const Activation h = b.scratch(n, c.d_model);                  // [n_tokens, d_model]: its norm
-  const Activation y = b.scratch(n, c.d_model);                  // [n_tokens, d_model]: what a block adds to it
+  const Activation y = b.scratch(n, c.d_model);                  // [n_tokens, d_model]: a block's output
   const Activation qkv = b.scratch(n, d_q + 2 * c.d_head);       // [n_tokens, n_heads + 2, d_head]
   const Activation q = qkv.columns(0, d_q);                      // [n_tokens, n_heads, d_head]
   const Activation k = qkv.columns(d_q, c.d_head);               // [n_tokens, 1, d_head]
-  const Activation row = qkv.columns(d_q, 2 * c.d_head);         // [n_tokens, 2, 1, d_head]: what the cache keeps
+  const Activation row = qkv.columns(d_q, 2 * c.d_head);         // [n_tokens, 2, 1, d_head]: cached
   const Activation o = b.scratch(n, d_q);                        // [n_tokens, n_heads, d_head]
   const Activation wide = b.scratch(n, c.d_ff);                  // [n_tokens, d_ff]
 
@@ -50,5 +51,6 @@ Activation FalconDecoder::forward(const ForwardContext& context) const {
   b.linear(last, *head_, nullptr, logits);
   return logits;
 }
+// clang-format on
 
 }  // namespace mla

@@ -4,6 +4,7 @@
 
 namespace mla {
 
+// clang-format off
 Activation Gpt2Decoder::forward(const ForwardContext& context) const {
   Backend& b = context.backend;
   const Batch& batch = context.batch;
@@ -12,10 +13,10 @@ Activation Gpt2Decoder::forward(const ForwardContext& context) const {
 
   const Activation x = b.scratch(n, c.d_model);                // [n_tokens, d_model]: the residual stream
   const Activation h = b.scratch(n, c.d_model);                // [n_tokens, d_model]: its norm
-  const Activation y = b.scratch(n, c.d_model);                // [n_tokens, d_model]: what a block adds to it
+  const Activation y = b.scratch(n, c.d_model);                // [n_tokens, d_model]: a block's output
   const Activation qkv = b.scratch(n, 3 * c.d_model);          // [n_tokens, 3, n_heads, d_head]
   const Activation q = qkv.columns(0, c.d_model);              // [n_tokens, n_heads, d_head]
-  const Activation row = qkv.columns(c.d_model, 2 * c.d_model);  // [n_tokens, 2, n_heads, d_head]: what the cache keeps
+  const Activation row = qkv.columns(c.d_model, 2 * c.d_model);  // [n_tokens, 2, n_heads, d_head]: cached
   const Activation o = b.scratch(n, c.d_model);                // [n_tokens, n_heads, d_head]
   const Activation wide = b.scratch(n, c.d_ff);                // [n_tokens, d_ff]
 
@@ -49,5 +50,6 @@ Activation Gpt2Decoder::forward(const ForwardContext& context) const {
   b.linear(last, *head_, nullptr, logits);
   return logits;
 }
+// clang-format on
 
 }  // namespace mla

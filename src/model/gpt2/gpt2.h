@@ -9,7 +9,8 @@
 
 namespace mla {
 
-/// GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each block, multi-head attention, GELU feed-forward.
+/// GPT-2 (Radford et al. 2019): learned positions, LayerNorm before each block, multi-head attention, GELU
+/// feed-forward.
 struct Gpt2Layer {
   LayerNorm attention_norm;     ///< [d_model]
   Linear qkv;                   ///< [3 * d_model, d_model]: queries, keys, values
@@ -29,8 +30,8 @@ class Gpt2Decoder : public Decoder {
   Weight embedding_;           ///< [n_vocab, d_model]
   Weight position_embedding_;  ///< [n_context, d_model]
   std::vector<Gpt2Layer> layers_;
-  LayerNorm final_norm_;       ///< [d_model]
-  Weight head_;                ///< [n_vocab, d_model]
+  LayerNorm final_norm_;  ///< [d_model]
+  Weight head_;           ///< [n_vocab, d_model]
 };
 
 std::unique_ptr<Decoder> make_gpt2(const Config& config, Binder& binder);

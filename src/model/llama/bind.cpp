@@ -3,7 +3,9 @@
 namespace mla {
 
 LlamaDecoder::LlamaDecoder(const Config& config, Binder& binder)
-    : config_(config), rope_(make_rope_table(config.rope).value()), layers_(static_cast<size_t>(config.n_layers)) {
+    : config_(config),
+      rope_(make_rope_table(config.rope).value()),
+      layers_(static_cast<size_t>(config.n_layers)) {
   const Config& c = config_;
   binder.embedding_and_head(embedding_, head_, c.n_vocab, c.d_model, c.tied_head);
   for (int64_t l = 0; l < c.n_layers; ++l) {

@@ -4,6 +4,7 @@
 
 namespace mla {
 
+// clang-format off
 Activation LlamaDecoder::forward(const ForwardContext& context) const {
   Backend& b = context.backend;
   const Batch& batch = context.batch;
@@ -16,7 +17,7 @@ Activation LlamaDecoder::forward(const ForwardContext& context) const {
   const Activation h = b.scratch(n, c.d_model);      // [n_tokens, d_model]: its norm
   const Activation y = b.scratch(n, c.d_model);      // [n_tokens, d_model]: what a block adds to it
   const Activation q = b.scratch(n, d_q);            // [n_tokens, n_heads, d_head]
-  const Activation row = b.scratch(n, 2 * d_kv);     // [n_tokens, 2, n_kv_heads, d_head]: what the cache keeps
+  const Activation row = b.scratch(n, 2 * d_kv);     // [n_tokens, 2, n_kv_heads, d_head]: cached
   const Activation k = row.columns(0, d_kv);         // [n_tokens, n_kv_heads, d_head]
   const Activation v = row.columns(d_kv, d_kv);      // [n_tokens, n_kv_heads, d_head]
   const Activation o = b.scratch(n, d_q);            // [n_tokens, n_heads, d_head]
@@ -53,5 +54,6 @@ Activation LlamaDecoder::forward(const ForwardContext& context) const {
   b.linear(last, *head_, nullptr, logits);
   return logits;
 }
+// clang-format on
 
 }  // namespace mla

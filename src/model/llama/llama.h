@@ -9,8 +9,8 @@
 
 namespace mla {
 
-/// Llama 1 to 3 (arXiv 2302.13971, 2407.21783), Mistral, SmolLM2 and others of their shape: RMSNorm, rotary grouped-query
-/// attention, SwiGLU.
+/// Llama 1 to 3 (arXiv 2302.13971, 2407.21783), Mistral, SmolLM2 and others of their shape: RMSNorm, rotary
+/// grouped-query attention, SwiGLU.
 struct LlamaLayer {
   Weight attention_norm;     ///< [d_model]
   Linear q;                  ///< [n_heads * d_head, d_model]
@@ -29,7 +29,7 @@ class LlamaDecoder : public Decoder {
  private:
   Config config_;
   RopeTable rope_;
-  Weight embedding_;   ///< [n_vocab, d_model]
+  Weight embedding_;  ///< [n_vocab, d_model]
   std::vector<LlamaLayer> layers_;
   Weight final_norm_;  ///< [d_model]
   Weight head_;        ///< [n_vocab, d_model]

@@ -9,8 +9,8 @@
 
 namespace mla {
 
-/// Qwen2 (arXiv 2407.10671) and Qwen3 (arXiv 2505.09388): Llama's layer, with biases on the q, k and v projections in
-/// Qwen2, and in Qwen3 an RMSNorm of every query and key head before the rotation.
+/// Qwen2 (arXiv 2407.10671) and Qwen3 (arXiv 2505.09388): Llama's layer, with biases on the q, k and v
+/// projections in Qwen2, and in Qwen3 an RMSNorm of every query and key head before the rotation.
 struct QwenLayer {
   Weight attention_norm;     ///< [d_model]
   Linear q;                  ///< [n_heads * d_head, d_model]
@@ -31,7 +31,7 @@ class QwenDecoder : public Decoder {
  private:
   Config config_;
   RopeTable rope_;
-  Weight embedding_;   ///< [n_vocab, d_model]
+  Weight embedding_;  ///< [n_vocab, d_model]
   std::vector<QwenLayer> layers_;
   Weight final_norm_;  ///< [d_model]
   Weight head_;        ///< [n_vocab, d_model]
