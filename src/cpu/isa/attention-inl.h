@@ -1,0 +1,203 @@
+// Attention over one tile of decoded rows, and the formats of cached rows. Included after a simd_*.h; see Kernels in
+// cpu/kernels.h. One kernel serves MHA, MQA and GQA (queries: the heads of a group times the new tokens), MLA absorbed
+// (queries: all heads; keys are whole rows, values their latent part) and MLA expanded (rows rebuilt for one head).
+
+#include "cpu/isa/formats-inl.h"
+#include "cpu/isa/math-inl.h"
+#include "cpu/isa/tile-inl.h"
+
+namespace mla::cpu::MLA_CPU_ISA {
+
+/// Turns the first n of a query's scores into exp(scale * score - largest); returns the factor that brings earlier sums to
+/// the new largest score.
+static float softmax_step(float* scores, int64_t n, float scale, float& largest, float& total) {
+  const float kNone = -__builtin_inff();
+  if (n <= 0) return 1.0F;
+  for (int64_t r = 0; r < n; r += kLanes) store(scores + r, mul(load(scores + r), set1(scale)));
+  for (int64_t r = n; r < kTileRows; ++r) scores[r] = kNone;
+  F32 most = set1(kNone);
+  for (int64_t r = 0; r < kTileRows; r += kLanes) most = max2(most, load(scores + r));
+  const float tile_largest = max_lane(most);
+  const float new_largest = tile_largest > largest ? tile_largest : largest;
+  F32 sums = zero();
+  for (int64_t r = 0; r < kTileRows; r += kLanes) {
+    const F32 p = exp(sub(load(scores + r), set1(new_largest)));
+    store(scores + r, p);
+    sums = add(sums, p);
+  }
+  const float factor = largest == kNone ? 0.0F : sum(exp(set1(largest - new_largest))) / kLanes;
+  largest = new_largest;
+  total = total * factor + sum(sums);
+  return factor;
+}
+
+/// out[m][0 ... width) += sum over r of p[m][r] v[r], for M queries and V vectors of columns.
+template <int M, int V, class Load, class Store>
+MLA_INLINE void values_block(const float* p, const float* v, int64_t v_stride, int64_t n_rows, float* out, int64_t out_stride,
+                             Load get, Store put) {
+  F32 sums[M][V];
+  each<M>([&]<int m>() MLA_INLINE_LAMBDA {
+    each<V>([&]<int i>() MLA_INLINE_LAMBDA { sums[m][i] = get(out + m * out_stride + i * kLanes); });
+  });
+  for (int64_t r = 0; r < n_rows; ++r) {
+    F32 value[V];
+    each<V>([&]<int i>() MLA_INLINE_LAMBDA { value[i] = get(v + r * v_stride + i * kLanes); });
+    each<M>([&]<int m>() MLA_INLINE_LAMBDA {
+      const F32 weight = set1(p[m * kTileRows + r]);
+      each<V>([&]<int i>() MLA_INLINE_LAMBDA { sums[m][i] = fma(weight, value[i], sums[m][i]); });
+    });
+  }
+  each<M>([&]<int m>() MLA_INLINE_LAMBDA {
+    each<V>([&]<int i>() MLA_INLINE_LAMBDA { put(out + m * out_stride + i * kLanes, sums[m][i]); });
+  });
+}
+
+/// All columns for M queries.
+template <int M>
+static void values_rows(const float* p, const float* v, int64_t v_stride, int64_t n_rows, int64_t d_v, float* out) {
+  const auto get = [](const float* at) MLA_INLINE_LAMBDA { return load(at); };
+  const auto put = [](float* at, F32 x) MLA_INLINE_LAMBDA { store(at, x); };
+  int64_t c = 0;
+  for (; c + 2 * kLanes <= d_v; c += 2 * kLanes) values_block<M, 2>(p, v + c, v_stride, n_rows, out + c, d_v, get, put);
+  for (; c + kLanes <= d_v; c += kLanes) values_block<M, 1>(p, v + c, v_stride, n_rows, out + c, d_v, get, put);
+  const int64_t rest = d_v - c;
+  if (rest == 0) return;
+  values_block<M, 1>(p, v + c, v_stride, n_rows, out + c, d_v,
+                     [rest](const float* at) MLA_INLINE_LAMBDA { return load_n(at, rest); },
+                     [rest](float* at, F32 x) MLA_INLINE_LAMBDA { store_n(at, x, rest); });
+}
+
+/// M queries. Rows that only some of them see are left to each alone: a probability of 0 would not silence a NaN.
+template <int M>
+MLA_INLINE void values_of(const AttendArgs& a, int64_t q) {
+  const float* p = a.scores + q * kTileRows;
+  float* out = a.values_sum + q * a.d_v;
+  int64_t common = a.visible[q];
+  for (int m = 1; m < M; ++m) common = a.visible[q + m] < common ? a.visible[q + m] : common;
+  if (common > 0) values_rows<M>(p, a.values, a.value_stride, common, a.d_v, out);
+  for (int m = 0; m < M; ++m) {
+    const int64_t rest = a.visible[q + m] - common;
+    if (rest == 0) continue;
+    values_rows<1>(p + m * kTileRows + common, a.values + common * a.value_stride, a.value_stride, rest, a.d_v, out + m * a.d_v);
+  }
+}
+
+static void attend(const AttendArgs& a) noexcept {
+  dot_tile(a.queries, a.n_queries, a.keys, a.n_rows, a.key_stride, a.d_k, false, a.scores, kTileRows);
+  for (int64_t q = 0; q < a.n_queries; ++q) {
+    const float factor = softmax_step(a.scores + q * kTileRows, a.visible[q], a.scale, a.largest[q], a.sum[q]);
+    if (factor == 1.0F) continue;
+    float* sums = a.values_sum + q * a.d_v;
+    for (int64_t i = 0; i < a.d_v; ++i) sums[i] *= factor;
+  }
+  int64_t q = 0;
+  for (; q + kTileQueries <= a.n_queries; q += kTileQueries) values_of<kTileQueries>(a, q);
+  for (; q + 4 <= a.n_queries; q += 4) values_of<4>(a, q);
+  for (; q < a.n_queries; ++q) values_of<1>(a, q);
+}
+
+static void blend(float* a, float a_factor, const float* b, float b_factor, int64_t n) noexcept {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    store(a + i, fma(load(b + i), set1(b_factor), mul(load(a + i), set1(a_factor))));
+  }
+  if (i < n) store_n(a + i, fma(load_n(b + i, n - i), set1(b_factor), mul(load_n(a + i, n - i), set1(a_factor))), n - i);
+}
+
+static float tanh_dot(const float* a, const float* b, const float* v, int64_t n) noexcept {
+  F32 sums = zero();
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sums = fma(load(v + i), tanh(add(load(a + i), load(b + i))), sums);
+  if (i < n) sums = fma(load_n(v + i, n - i), tanh(add(load_n(a + i, n - i), load_n(b + i, n - i))), sums);
+  return sum(sums);
+}
+
+// -- cached rows ------------------------------------------------------------------------------------------------------
+
+/// Decodes n elements of `bytes` each; the last, incomplete vector goes through a padded copy.
+template <class Load>
+MLA_INLINE void decode_elements_of(const uint8_t* in, int64_t bytes, int64_t n, float* out, Load get) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(out + i, get(in + i * bytes));
+  if (i == n) return;
+  uint8_t last[4 * kLanes] = {};
+  std::memcpy(last, in + i * bytes, static_cast<size_t>((n - i) * bytes));
+  store_n(out + i, get(last), n - i);
+}
+
+static void decode_piece(const RowPiece& piece, const uint8_t* row, float* out) noexcept {
+  const uint8_t* in = row + piece.byte_offset;
+  out += piece.out_offset;
+  switch (piece.code) {
+    case RowCode::kF32:
+      std::memcpy(out, in, static_cast<size_t>(piece.width) * sizeof(float));
+      return;
+    case RowCode::kBF16:
+      return decode_elements_of(in, 2, piece.width, out, [](const uint8_t* p) MLA_INLINE_LAMBDA { return load_bf16(p); });
+    case RowCode::kInt8: {
+      float scale;
+      std::memcpy(&scale, row + piece.scale_offset, sizeof(scale));
+      const F32 s = set1(scale);
+      return decode_elements_of(in, 1, piece.width, out, [&](const uint8_t* p) MLA_INLINE_LAMBDA { return mul(load_i8(p), s); });
+    }
+  }
+}
+
+/// max|x| / 127; NaN when a value is not finite, so that the fault stays visible.
+static float int8_scale(const float* values, int64_t n) {
+  F32 most = zero(), nan = zero();  // x * 0 is NaN for infinities and NaN, and stays NaN in the sum
+  const auto look = [&](F32 x) MLA_INLINE_LAMBDA {
+    most = max2(most, abs(x));
+    nan = fma(x, zero(), nan);
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) look(load(values + i));
+  if (i < n) look(load_n(values + i, n - i));
+  const float zero_or_nan = sum(nan);
+  return zero_or_nan == 0.0F ? max_lane(most) / 127.0F : __builtin_nanf("");
+}
+
+static void encode_piece(const RowPiece& piece, const float* values, uint8_t* row) noexcept {
+  uint8_t* to = row + piece.byte_offset;
+  values += piece.out_offset;
+  const int64_t n = piece.width;
+  const int64_t whole = n / kLanes * kLanes;
+  alignas(64) uint8_t last[4 * kLanes];
+  switch (piece.code) {
+    case RowCode::kF32:
+      std::memcpy(to, values, static_cast<size_t>(n) * sizeof(float));
+      return;
+    case RowCode::kBF16:
+      for (int64_t i = 0; i < whole; i += kLanes) store_bf16(to + 2 * i, load(values + i));
+      if (whole == n) return;
+      store_bf16(last, load_n(values + whole, n - whole));
+      std::memcpy(to + 2 * whole, last, static_cast<size_t>(2 * (n - whole)));
+      return;
+    case RowCode::kInt8: {
+      const float scale = int8_scale(values, n);
+      std::memcpy(row + piece.scale_offset, &scale, sizeof(scale));
+      if (!(scale > 0.0F)) {
+        std::memset(to, 0, static_cast<size_t>(n));
+        return;
+      }
+      const auto code = [s = set1(scale)](F32 x) MLA_INLINE_LAMBDA {  // a subnormal scale is rounded itself: clamp
+        return max2(set1(-127.0F), min2(set1(127.0F), round(div(x, s))));
+      };
+      for (int64_t i = 0; i < whole; i += kLanes) store_i8(to + i, code(load(values + i)));
+      if (whole == n) return;
+      store_i8(last, code(load_n(values + whole, n - whole)));
+      std::memcpy(to + whole, last, static_cast<size_t>(n - whole));
+      return;
+    }
+  }
+}
+
+void fill_attention(Kernels& kernels) {
+  kernels.attend = attend;
+  kernels.blend = blend;
+  kernels.tanh_dot = tanh_dot;
+  kernels.decode_piece = decode_piece;
+  kernels.encode_piece = encode_piece;
+}
+
+}  // namespace mla::cpu::MLA_CPU_ISA

@@ -1,0 +1,4 @@
+#define MLA_CPU_ISA scalar
+#include "cpu/isa/simd_scalar.h"
+
+#include "cpu/isa/attention-inl.h"

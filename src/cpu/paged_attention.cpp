@@ -1,0 +1,201 @@
+#include "cpu/paged_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "cpu/row_codec.h"
+
+namespace mla::cpu {
+namespace {
+
+constexpr int64_t kQueriesPerTask = 64;  ///< about so many queries share the decoding of a row
+constexpr int64_t kEnoughTasks = 16;     ///< a sequence with fewer is cut along its rows too
+constexpr int64_t kMostRanges = 32;
+
+struct Task {
+  const PagedAttention::Sequence* sequence = nullptr;
+  int64_t group = 0;
+  int64_t token_begin = 0, token_end = 0;  ///< of the sequence's new tokens
+  int64_t row_begin = 0, row_end = 0;
+  int64_t n_ranges = 1;       ///< tasks that share these queries, one after the other in the list
+  float* partial = nullptr;   ///< with n_ranges > 1: [largest[nq], sum[nq], values[nq, d_v]]
+};
+
+/// What a thread works in.
+struct Buffers {
+  float* keys;
+  float* values;
+  float* scores;
+  float* state;
+  const float** queries;
+  int32_t* visible;
+};
+
+/// The softmax state of n queries within a piece of memory of state_size() floats.
+struct State {
+  float* largest;
+  float* sum;
+  float* values;
+};
+int64_t state_size(int64_t n, int64_t d_v) { return n * (2 + d_v); }
+State state_in(float* memory, int64_t n) { return {memory, memory + n, memory + 2 * n}; }
+
+class Run {
+ public:
+  Run(CpuBackend& backend, const PagedAttention& job, const LayerRows& cache)
+      : backend_(backend), job_(job), cache_(cache), tokens_per_task_(std::max<int64_t>(1, kQueriesPerTask / job.group_heads)) {
+    most_queries_ = tokens_per_task_ * job.group_heads;
+    for (int64_t g = 0; g < job.n_groups; ++g) {
+      const int64_t width = cache.layout->width();
+      key_pieces_.push_back(job.value_in_key ? row_pieces(*cache.layout, 0, width) : row_pieces(*cache.layout, g * job.d_k, job.d_k));
+      value_pieces_.push_back(job.value_in_key ? std::vector<RowPiece>()
+                                               : row_pieces(*cache.layout, job.n_groups * job.d_k + g * job.d_v, job.d_v));
+    }
+  }
+
+  void plan() {
+    for (const PagedAttention::Sequence& sequence : job_.sequences) plan(sequence);
+    for (int i = 0; i < backend_.n_threads(); ++i) {
+      buffers_.push_back({backend_.work<float>(kTileRows * job_.d_k), backend_.work<float>(kTileRows * job_.d_v),
+                          backend_.work<float>(most_queries_ * kTileRows), backend_.work<float>(state_size(most_queries_, job_.d_v)),
+                          backend_.work<const float*>(most_queries_), backend_.work<int32_t>(most_queries_)});
+    }
+  }
+
+  void execute() {
+    backend_.for_tasks(static_cast<int64_t>(tasks_.size()), work_, [&](int64_t i, int thread) {
+      attend(tasks_[static_cast<size_t>(i)], buffers_[static_cast<size_t>(thread)]);
+    });
+    if (split_.empty()) return;
+    backend_.for_tasks(static_cast<int64_t>(split_.size()), work_ / 64.0, [&](int64_t i, int) {
+      merge(split_[static_cast<size_t>(i)]);
+    });
+  }
+
+ private:
+  int64_t n_queries(const Task& task) const { return (task.token_end - task.token_begin) * job_.group_heads; }
+
+  void plan(const PagedAttention::Sequence& sequence) {
+    const SequenceSlice& s = *sequence.slice;
+    if (s.n_new == 0) return;
+    const int64_t blocks = (s.n_new + tokens_per_task_ - 1) / tokens_per_task_;
+    int64_t range = s.n_rows();
+    if (blocks * job_.n_groups < kEnoughTasks) {
+      range = std::max<int64_t>(2, (s.n_rows() + kMostRanges * kTileRows - 1) / (kMostRanges * kTileRows)) * kTileRows;
+    }
+    for (int64_t g = 0; g < job_.n_groups; ++g) {
+      for (int64_t b = 0; b < blocks; ++b) {
+        Task task{&sequence, g, b * tokens_per_task_, std::min(s.n_new, (b + 1) * tokens_per_task_)};
+        const int64_t n_rows = s.n_past + task.token_end;  // the last token of the block sees so many
+        task.n_ranges = (n_rows + range - 1) / range;
+        if (task.n_ranges > 1) split_.push_back(tasks_.size());
+        for (int64_t r = 0; r < task.n_ranges; ++r) {
+          task.row_begin = r * range;
+          task.row_end = std::min(n_rows, (r + 1) * range);
+          if (task.n_ranges > 1) task.partial = backend_.work<float>(state_size(n_queries(task), job_.d_v));
+          tasks_.push_back(task);
+        }
+        work_ += static_cast<double>(n_rows) * static_cast<double>(n_queries(task)) * static_cast<double>(job_.d_k + job_.d_v) / 16.0;
+      }
+    }
+  }
+
+  void attend(const Task& task, const Buffers& b) {
+    const int64_t n = n_queries(task), heads = job_.group_heads;
+    const State state = state_in(task.n_ranges > 1 ? task.partial : b.state, n);
+    std::fill_n(state.largest, n, -std::numeric_limits<float>::infinity());
+    std::fill_n(state.sum, n, 0.0F);
+    std::fill_n(state.values, n * job_.d_v, 0.0F);
+    for (int64_t q = 0; q < n; ++q) {
+      b.queries[q] = task.sequence->queries + (task.token_begin + q / heads) * job_.query_stride +
+                     (task.group * heads + q % heads) * job_.d_k;
+    }
+    AttendArgs args;
+    args.queries = b.queries;
+    args.n_queries = n;
+    args.d_k = job_.d_k;
+    args.d_v = job_.d_v;
+    args.keys = b.keys;
+    args.key_stride = job_.d_k;
+    args.values = job_.value_in_key ? b.keys : b.values;
+    args.value_stride = job_.value_in_key ? job_.d_k : job_.d_v;
+    args.visible = b.visible;
+    args.scale = job_.scale;
+    args.scores = b.scores;
+    args.largest = state.largest;
+    args.sum = state.sum;
+    args.values_sum = state.values;
+    const SequenceSlice& s = *task.sequence->slice;
+    for (int64_t first = task.row_begin; first < task.row_end; first += kTileRows) {
+      args.n_rows = std::min(kTileRows, task.row_end - first);
+      decode(task, first, args.n_rows, b);
+      for (int64_t q = 0; q < n; ++q) {
+        const int64_t sees = s.n_past + task.token_begin + q / heads + 1 - first;
+        b.visible[q] = static_cast<int32_t>(std::clamp<int64_t>(sees, 0, args.n_rows));
+      }
+      backend_.kernels().attend(args);
+    }
+    if (task.n_ranges == 1) write(task, state);
+  }
+
+  void decode(const Task& task, int64_t first, int64_t n_rows, const Buffers& b) {
+    const auto g = static_cast<size_t>(task.group);
+    for (int64_t r = 0; r < n_rows; ++r) {
+      const std::byte* row = cache_.row(*task.sequence->slice, first + r);
+      decode_pieces(backend_.kernels(), key_pieces_[g], row, b.keys + r * job_.d_k);
+      decode_pieces(backend_.kernels(), value_pieces_[g], row, b.values + r * job_.d_v);
+    }
+  }
+
+  /// Merges the ranges that start at task `index` into the first one's state:
+  ///   values = sum over ranges of e^(largest_i - largest) values_i,  sum likewise.
+  void merge(size_t index) {
+    const Task& first = tasks_[index];
+    const int64_t n = n_queries(first);
+    const State total = state_in(first.partial, n);
+    for (int64_t i = 1; i < first.n_ranges; ++i) {
+      const State part = state_in(tasks_[index + static_cast<size_t>(i)].partial, n);
+      for (int64_t q = 0; q < n; ++q) {
+        if (part.sum[q] == 0.0F) continue;  // a range of rows that this query does not see
+        const float largest = std::max(total.largest[q], part.largest[q]);
+        const float a = std::exp(total.largest[q] - largest), b = std::exp(part.largest[q] - largest);
+        backend_.kernels().blend(total.values + q * job_.d_v, a, part.values + q * job_.d_v, b, job_.d_v);
+        total.sum[q] = total.sum[q] * a + part.sum[q] * b;
+        total.largest[q] = largest;
+      }
+    }
+    write(first, total);
+  }
+
+  void write(const Task& task, const State& state) {
+    for (int64_t q = 0; q < n_queries(task); ++q) {
+      float* out = task.sequence->out + (task.token_begin + q / job_.group_heads) * job_.out_stride +
+                   (task.group * job_.group_heads + q % job_.group_heads) * job_.d_v;
+      const float* values = state.values + q * job_.d_v;
+      const float factor = 1.0F / state.sum[q];
+      for (int64_t i = 0; i < job_.d_v; ++i) out[i] = values[i] * factor;
+    }
+  }
+
+  CpuBackend& backend_;
+  const PagedAttention& job_;
+  const LayerRows& cache_;
+  int64_t tokens_per_task_;
+  int64_t most_queries_ = 0;
+  std::vector<std::vector<RowPiece>> key_pieces_, value_pieces_;  // by group
+  std::vector<Task> tasks_;
+  std::vector<size_t> split_;  // first tasks of those with several ranges
+  std::vector<Buffers> buffers_;
+  double work_ = 0.0;
+};
+
+}  // namespace
+
+void run_paged_attention(CpuBackend& backend, const PagedAttention& job, const LayerRows& cache) {
+  Run run(backend, job, cache);
+  run.plan();
+  run.execute();
+}
+
+}  // namespace mla::cpu

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "cpu/kernels.h"
+
+namespace mla::cpu {
+
+/// Whether so few tokens are multiplied that decoding weights in registers beats decoding them to the cache.
+inline bool is_thin(int64_t n_tokens) { return n_tokens <= kThinTokens; }
+
+/// Weight rows of one task: enough bytes to be worth handing out when thin, one panel otherwise.
+inline int64_t rows_per_task(const WeightMatrix& weight, int64_t n_tokens) {
+  if (!is_thin(n_tokens)) return kPanelRows;
+  constexpr int64_t kBytes = 32 << 10;
+  return std::clamp<int64_t>(kBytes / std::max<int64_t>(1, weight.row_bytes), 4, 256) / 4 * 4;
+}
+
+/// Multiply-adds, or bytes if there are more.
+inline double product_work(const WeightMatrix& weight, int64_t n_rows, int64_t n_tokens) {
+  const double bytes = static_cast<double>(n_rows) * static_cast<double>(weight.row_bytes);
+  const double multiply_adds = static_cast<double>(n_rows) * static_cast<double>(weight.n_in) * static_cast<double>(n_tokens) / 16.0;
+  return std::max(bytes, multiply_adds);
+}
+
+/// One task of a product.
+inline void run_product(const Kernels& kernels, const ProductArgs& args) {
+  const auto type = static_cast<size_t>(args.weight.dtype);
+  (is_thin(args.n_tokens) ? kernels.thin_product : kernels.panel_product)[type](args);
+}
+
+}  // namespace mla::cpu

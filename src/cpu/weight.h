@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "ops/weight.h"
+#include "tensor/tensor_view.h"
+
+namespace mla::cpu {
+
+/// A weight of the CPU backend. Matrices stay in the file's bytes and format, which the kernels decode as they go; vectors
+/// are copied to f32.
+class CpuWeight final : public PackedWeight {
+ public:
+  /// One view of everything, or one for each matrix of a stack; already checked.
+  explicit CpuWeight(std::span<const TensorView> views);
+
+  /// Matrix s of the stack, [n_out, n_in].
+  const WeightMatrix& matrix(int64_t s = 0) const { return matrices_[static_cast<size_t>(s)]; }
+  /// A rank-1 weight, [n_in].
+  const float* vector() const { return decoded_.data(); }
+
+ private:
+  void add_matrices(const TensorView& view);
+  void decode(std::span<const TensorView> views);
+
+  std::vector<WeightMatrix> matrices_;
+  std::vector<float> decoded_;
+};
+
+/// A weight that this backend packed.
+inline const CpuWeight& packed(const PackedWeight& weight) { return static_cast<const CpuWeight&>(weight); }
+
+}  // namespace mla::cpu
