@@ -2,6 +2,7 @@
 
 #include <cassert>
 #include <new>
+#include <utility>
 
 #include "model/registry.h"
 
@@ -34,6 +35,16 @@ Result<std::shared_ptr<const Model>> Model::load(
   return std::shared_ptr<const Model>(std::move(model));
 } catch (const std::bad_alloc&) {
   return Error::resource("not enough memory to load " + path.string());
+}
+
+std::shared_ptr<const Model> Model::from_parts(Config config, std::unique_ptr<Decoder> decoder, Backend& backend,
+                                               std::shared_ptr<const Tokenizer> tokenizer) {
+  std::shared_ptr<Model> model(new Model());
+  model->config_ = std::move(config);
+  model->decoder_ = std::move(decoder);
+  model->backend_ = &backend;
+  model->tokenizer_ = std::move(tokenizer);
+  return model;
 }
 
 }  // namespace mla

@@ -43,7 +43,7 @@ struct MlaSpec {
 
 /// The two up-projections of a layer (both halves of kv_b_proj), as stacks over heads.
 struct MlaProjections {
-  Weight k_up;  ///< W_UK, [n_heads, kv_rank, d_nope]: k_b as GGUF stores it; q_nope[d_nope] -> latent space [kv_rank]
+  Weight k_up;  ///< W_UK^T, [n_heads, kv_rank, d_nope]: k_b as GGUF stores it; q_nope[d_nope] -> latent space [kv_rank]
   Weight v_up;  ///< W_UV, [n_heads, d_v, kv_rank]: latent [kv_rank] -> value [d_v]
 };
 

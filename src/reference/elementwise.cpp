@@ -30,10 +30,9 @@ void ReferenceBackend::add(Activation x, Activation y) {
   }
 }
 
-/// Rotary embedding: pair i of a head at position p is a complex number (a + jb), multiplied by e^(j p
-/// inv_freq[i]):
+/// Rotary embedding: pair i of a head is a complex number a + jb; at position p it turns by p * inv_freq[i]:
 ///   a' = a cos - b sin,  b' = b cos + a sin.
-/// Angles are products in f64: in f32 they would be off by 0.01 rad and more at position 128k.
+/// Angles are products in f64: rounded to f32 they would be off by up to 0.004 rad at position 128k.
 void ReferenceBackend::rope(Activation x, int64_t d_head, int64_t offset, const RopeTable& table,
                             std::span<const int32_t> positions) {
   const int64_t n_pairs = table.d_rope() / 2;
@@ -70,8 +69,8 @@ void ReferenceBackend::silu_mul(Activation gate, Activation up, Activation out) 
 }
 
 /// kErf:  x Phi(x) = x/2 (1 + erf(x / sqrt 2)).
-/// kTanh: x/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), GPT-2's approximation. (arXiv 1606.08415, section
-/// 2)
+/// kTanh: x/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), GPT-2's approximation.
+/// arXiv 1606.08415, section 2.
 void ReferenceBackend::gelu(Activation x, Gelu kind) {
   const double c = std::sqrt(2.0 / std::numbers::pi);
   for (int64_t t = 0; t < x.n_rows; ++t) {

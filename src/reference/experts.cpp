@@ -8,7 +8,7 @@
 namespace mla {
 
 /// out[t] += sum over chosen e of w_e down_e(silu(gate_e x[t]) * (up_e x[t])). Experts outside, so that each
-/// weight is decoded once; the sum over a token's experts is in f64, hence independent of that order.
+/// weight is decoded once; the sum over a token's experts is in f64, so that this order does not show.
 void ReferenceBackend::experts(Activation x, const Routing& routing, const ExpertWeights& weights,
                                Activation out) {
   const int64_t d_expert = weights.gate->n_out;

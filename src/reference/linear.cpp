@@ -6,8 +6,7 @@
 
 namespace mla {
 
-/// out[t, o] = sum over i of x[t, i] W[o, i] + b[o]. Weight rows outside: each is decoded once for all
-/// tokens.
+/// out[t, o] = sum over i of x[t, i] W[o, i] + b[o]. Rows of W outside: each is decoded once, for all tokens.
 void ReferenceBackend::linear(Activation x, const PackedWeight& weight, const PackedWeight* bias,
                               Activation out) {
   assert(x.n_cols == weight.n_in && out.n_cols == weight.n_out && out.n_rows == x.n_rows &&

@@ -6,16 +6,14 @@
 #include "reference/reference_backend.h"
 #include "reference/weight.h"
 
-// Multi-head latent attention. A cached row r is [latent c_r | rotated key k_rope_r]; every head h has two
-// up-projections
-//   k_nope_r = W_UK^T c_r  [d_nope],    v_r = W_UV c_r  [d_v]        (W_UK [kv_rank, d_nope], W_UV [d_v,
-//   kv_rank])
+// Multi-head latent attention. A cached row r is [latent c_r | rotated key k_rope_r]. Every head has two
+// up-projections,
+//   k_nope_r = W_UK c_r  [d_nope],    v_r = W_UV c_r  [d_v],
 // and a query [q_nope | q_rope]. The head's output is  sum over r of p_r v_r  with
 //   p = softmax over r of scale (q_nope . k_nope_r + q_rope . k_rope_r).
 // Both forms compute exactly this. They differ in where the brackets stand:
-//   expanded:  q_nope . (W_UK^T c_r)    and   sum_r p_r (W_UV c_r)      keys and values are rebuilt for every
-//   row absorbed:  (W_UK q_nope) . c_r      and   W_UV (sum_r p_r c_r)      the projections act once for
-//   every query
+//   expanded:  q_nope . (W_UK c_r)     and  sum_r p_r (W_UV c_r)   keys and values rebuilt for every row
+//   absorbed:  (W_UK^T q_nope) . c_r   and  W_UV (sum_r p_r c_r)   projections applied once for every query
 // docs/mla.md derives this and where which is cheaper.
 
 namespace mla {
@@ -25,7 +23,7 @@ namespace {
 struct Head {
   const MlaSpec& spec;
   const float* latents;     ///< [n_rows, kv_rank + d_rope]
-  std::vector<float> k_up;  ///< W_UK [kv_rank, d_nope]
+  std::vector<float> k_up;  ///< W_UK^T [kv_rank, d_nope]
   std::vector<float> v_up;  ///< W_UV [d_v, kv_rank]
 
   int64_t width() const { return spec.kv_rank + spec.d_rope; }

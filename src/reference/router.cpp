@@ -12,8 +12,7 @@ namespace {
 
 constexpr double kNever = -std::numeric_limits<double>::infinity();
 
-/// Indices of the n best values, best first; of equal values the lower index first. NaN never wins over a
-/// number.
+/// Indices of the n best values, best first; of equal values the lower index first. NaN comes after numbers.
 std::vector<int64_t> best(const std::vector<double>& values, int64_t n) {
   const auto key = [&](int64_t i) {
     const double v = values[static_cast<size_t>(i)];

@@ -124,8 +124,8 @@ std::vector<TokenProbability> Sampler::distribution(std::span<const float> logit
   return result;
 }
 
-int32_t Sampler::draw(std::span<const float> logits) {
-  const double u = uniform_draw(params_.seed, n_draws_++);
+int32_t Sampler::draw(std::span<const float> logits) const {
+  const double u = uniform_draw(params_.seed, n_draws_);
   // Inverse of the cumulative distribution in order of falling probability: nothing beyond u is ever read.
   const Candidates choices = candidates(logits, u);
   int32_t token = 0;
@@ -142,9 +142,11 @@ int32_t Sampler::draw(std::span<const float> logits) {
 SampledToken Sampler::sample(std::span<const float> logits) {
   const std::span<const float> values = adjusted(logits);
   const int32_t token = params_.temperature > 0.0F ? draw(values) : std::max(highest_logit(values), 0);
+  SampledToken result{.token = token};
+  if (params_.n_logprobs >= 0) result = log_probabilities(logits, token, params_.n_logprobs);
   if (penalizes()) ++uses_[token].n_answer;
-  if (params_.n_logprobs < 0) return {.token = token};
-  return log_probabilities(logits, token, params_.n_logprobs);
+  if (params_.temperature > 0.0F) ++n_draws_;
+  return result;
 }
 
 SampledToken log_probabilities(std::span<const float> logits, int32_t token, int32_t n) {

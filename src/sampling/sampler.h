@@ -57,7 +57,7 @@ class Sampler {
   /// Counts prompt tokens (for the repetition penalty).
   void observe_prompt(std::span<const int32_t> ids);
   /// Chooses and counts the next token. `logits` [n_vocab]; NaN counts as -inf. When no token is possible (all -inf) the
-  /// answer is token 0 with log-probability -inf.
+  /// answer is token 0 with log-probability -inf. When memory runs out (std::bad_alloc) nothing has been counted.
   SampledToken sample(std::span<const float> logits);
   /// The tokens among which sample() would draw, with their probabilities; one token when greedy. Counts nothing.
   std::vector<TokenProbability> distribution(std::span<const float> logits) const;
@@ -76,7 +76,7 @@ class Sampler {
   std::span<const float> adjusted(std::span<const float> logits) const;
   /// What all steps leave. `mass`: how much of the probability, most probable tokens first, the caller reads at most.
   Candidates candidates(std::span<const float> logits, double mass) const;
-  int32_t draw(std::span<const float> logits);
+  int32_t draw(std::span<const float> logits) const;
 
   SamplingParams params_;
   int64_t n_vocab_;

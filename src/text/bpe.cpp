@@ -1,24 +1,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
-#include <queue>
 
 #include "text/byte_level.h"
+#include "text/ranked_merge.h"
 #include "text/segmenter.h"
 #include "text/utf8.h"
 
 namespace mla {
 namespace {
 
-constexpr uint32_t kNone = ~uint32_t{0};
-
 /// (left id, right id) -> (rank, merged id), open addressing.
 class MergeTable {
  public:
   struct Entry {
     uint64_t pair = kEmpty;
-    uint32_t rank = kNone;
+    uint32_t rank = kNoMerge;
     int32_t merged = -1;
   };
 
@@ -34,7 +31,7 @@ class MergeTable {
       entry = {key(left, right), rank, merged};  // of two equal merges the better one counts
   }
 
-  /// rank is kNone when the pair does not merge.
+  /// rank is kNoMerge when the pair does not merge.
   const Entry& find(int32_t left, int32_t right) const { return entries_[position(key(left, right))]; }
 
  private:
@@ -54,14 +51,18 @@ class MergeTable {
 
 class BpeSegmenter final : public Segmenter {
  public:
-  BpeSegmenter(MergeTable merges, StringTable ids, BpeOptions options)
+  BpeSegmenter(MergeTable merges, StringTable ids, const std::vector<TokenKind>& kinds, BpeOptions options)
       : merges_(std::move(merges)), ids_(std::move(ids)), options_(std::move(options)) {
     for (int b = 0; b < 256; ++b) {
       const auto byte = static_cast<uint8_t>(b);
       const char raw = static_cast<char>(byte);
-      byte_ids_[byte] =
+      const int32_t id =
           ids_.find(options_.byte_level ? byte_level_spelling(byte) : std::string_view(&raw, 1));
+      // An added token that looks like a byte's spelling stands for that character, not for the byte.
+      const bool spells = id >= 0 && kinds[static_cast<size_t>(id)] == TokenKind::kNormal;
+      byte_ids_[byte] = spells ? id : -1;
     }
+    for (const char c : kReplacementCharacter) replacement_.push_back(byte_ids_[static_cast<uint8_t>(c)]);
   }
 
   void segment(std::string_view piece, std::vector<int32_t>& ids) const override {
@@ -87,71 +88,43 @@ class BpeSegmenter final : public Segmenter {
       const int32_t id = length == 1 ? byte_ids_[static_cast<uint8_t>(symbol[0])] : ids_.find(symbol);
       if (id >= 0) {
         ids.push_back(id);
-      } else {
-        options_.fallback.append(symbol, ids);
+      } else if (!options_.fallback.append(symbol, ids) && options_.byte_level && replacement_[0] >= 0) {
+        // Some vocabularies lack the bytes that valid UTF-8 never holds.
+        ids.insert(ids.end(), replacement_.begin(), replacement_.end());
       }
       piece.remove_prefix(length);
     }
   }
 
-  // Merges ids[first..] in place: always the pair of best rank, the leftmost of equals. A pair waits in a
-  // heap as rank << 32 | position; it is stale when the ids at its position have another rank by the time it
-  // comes up.
   void merge(std::vector<int32_t>& ids, size_t first) const {
-    const size_t n = ids.size() - first;
-    if (n < 2) return;
     int32_t* id = ids.data() + first;  // -1: merged into the token before
-    std::vector<uint32_t> next(n), previous(n);
-    std::vector<uint64_t> heap;
-    heap.reserve(n);
-    const auto rank_at = [&](uint32_t at) {
-      return next[at] == kNone ? kNone : merges_.find(id[at], id[next[at]]).rank;
-    };
-    for (uint32_t i = 0; i < n; ++i) {
-      previous[i] = i - 1;
-      next[i] = i + 1 < n ? i + 1 : kNone;
-      if (const uint32_t rank = rank_at(i); rank != kNone) heap.push_back(uint64_t{rank} << 32 | i);
-    }
-    std::make_heap(heap.begin(), heap.end(), std::greater<>{});
-    const auto offer = [&](uint32_t at) {
-      if (const uint32_t rank = rank_at(at); rank != kNone) {
-        heap.push_back(uint64_t{rank} << 32 | at);
-        std::push_heap(heap.begin(), heap.end(), std::greater<>{});
-      }
-    };
-    while (!heap.empty()) {
-      std::pop_heap(heap.begin(), heap.end(), std::greater<>{});
-      const auto at = static_cast<uint32_t>(heap.back());
-      const auto rank = static_cast<uint32_t>(heap.back() >> 32);
-      heap.pop_back();
-      if (id[at] < 0 || rank_at(at) != rank) continue;
-      const uint32_t right = next[at];
-      id[at] = merges_.find(id[at], id[right]).merged;
+    const auto rank = [&](uint32_t left, uint32_t right) { return merges_.find(id[left], id[right]).rank; };
+    const auto join = [&](uint32_t left, uint32_t right) {
+      id[left] = merges_.find(id[left], id[right]).merged;
       id[right] = -1;
-      next[at] = next[right];
-      if (next[at] != kNone) previous[next[at]] = at;
-      offer(at);
-      if (at != 0) offer(previous[at]);
-    }
+    };
+    merge_by_rank(static_cast<uint32_t>(ids.size() - first), rank, join);
     ids.erase(std::remove(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end(), -1), ids.end());
   }
 
   MergeTable merges_;
   StringTable ids_;
   BpeOptions options_;
-  std::array<int32_t, 256> byte_ids_{};
+  std::array<int32_t, 256> byte_ids_{};  // -1: no token spells the byte
+  std::vector<int32_t> replacement_;     // U+FFFD in bytes
 };
 
 }  // namespace
 
-void Fallback::append(std::string_view text, std::vector<int32_t>& ids) const {
+bool Fallback::append(std::string_view text, std::vector<int32_t>& ids) const {
   const bool all_bytes = std::all_of(text.begin(), text.end(),
                                      [&](char c) { return byte_tokens[static_cast<uint8_t>(c)] >= 0; });
   if (all_bytes) {
     for (const char c : text) ids.push_back(byte_tokens[static_cast<uint8_t>(c)]);
-  } else if (unknown >= 0 && !(fuse_unknown && !ids.empty() && ids.back() == unknown)) {
-    ids.push_back(unknown);
+    return true;
   }
+  if (unknown >= 0 && !(fuse_unknown && !ids.empty() && ids.back() == unknown)) ids.push_back(unknown);
+  return unknown >= 0;
 }
 
 Result<std::pair<std::string_view, std::string_view>> split_merge(std::string_view merge, size_t rank) {
@@ -164,7 +137,7 @@ Result<std::pair<std::string_view, std::string_view>> split_merge(std::string_vi
 }
 
 Result<std::unique_ptr<const Segmenter>> make_bpe(
-    const std::vector<std::string>& tokens,
+    const std::vector<std::string>& tokens, const std::vector<TokenKind>& kinds,
     const std::vector<std::pair<std::string_view, std::string_view>>& merges, BpeOptions options) {
   StringTable ids(tokens.size());
   for (size_t i = 0; i < tokens.size(); ++i) ids.insert(tokens[i], static_cast<int32_t>(i));
@@ -182,7 +155,7 @@ Result<std::unique_ptr<const Segmenter>> make_bpe(
     table.insert(left_id, right_id, static_cast<uint32_t>(rank), merged);
   }
   return std::unique_ptr<const Segmenter>(
-      std::make_unique<BpeSegmenter>(std::move(table), std::move(ids), std::move(options)));
+      std::make_unique<BpeSegmenter>(std::move(table), std::move(ids), kinds, std::move(options)));
 }
 
 }  // namespace mla

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,26 +9,43 @@
 
 namespace mla {
 
+class Tokenizer;
+
 struct ChatMessage {
   std::string role;  ///< "system", "user" or "assistant"
   std::string content;
 };
 
-/// The chat formats that checkpoints at hand use. The checkpoint's own template decides (recognised by its markers).
-enum class ChatFormat { kNone, kDeepSeekV2, kDeepSeekV3, kChatMl, kLlama2, kLlama3, kMistral };
+/// The chat formats that checkpoints at hand use. The checkpoint's own template decides (recognised by its
+/// markers).
+enum class ChatFormat { kNone, kDeepSeekV2, kDeepSeekV3, kDeepSeekR1, kChatMl, kLlama2, kLlama3, kMistral };
 
+/// kNone for a template of another shape; DeepSeek-V3.1's, which switches thinking on and off, is among
+/// those.
 ChatFormat detect_chat_format(std::string_view chat_template);
 std::string_view chat_format_name(ChatFormat format);
 
-/// A prompt in pieces: special pieces are the template's own markers (encoded with special tokens parsed), the others are
-/// people's text (encoded as plain text, so that nobody can smuggle a marker in).
+/// The system message that a ChatML template speaks when the conversation brings none (SmolLM2, Qwen2); empty
+/// without one.
+std::string default_system_message(std::string_view chat_template);
+
+/// A prompt in pieces: special pieces are the format's special tokens (encoded with special tokens parsed),
+/// the others are people's text with the format's plain words around it (encoded as plain text, so that
+/// nobody can smuggle a marker in). The pieces' texts joined are what the template renders.
 struct ChatPiece {
   bool special = false;
   std::string text;
 };
 
 /// Renders a conversation up to and including the marker that asks the assistant to speak. Without BOS.
-/// Errors: kUsage for an unknown role or kNone.
-Result<std::vector<ChatPiece>> render_chat(ChatFormat format, const std::vector<ChatMessage>& messages);
+/// `default_system` is used when no message has the role "system" (ChatML only).
+/// Errors: kUsage for kNone, an unknown role, no messages, and turns that do not alternate where the format
+/// needs it (Llama-2 and Mistral: an optional system message first, then user, assistant, user, ...).
+Result<std::vector<ChatPiece>> render_chat(ChatFormat format, const std::vector<ChatMessage>& messages,
+                                           std::string_view default_system = {});
+
+/// The ids of a rendered prompt.
+std::vector<int32_t> encode_chat(const Tokenizer& tokenizer, const std::vector<ChatPiece>& pieces,
+                                 bool add_bos);
 
 }  // namespace mla

@@ -59,25 +59,25 @@ Status check_kinds(const Vocabulary& v) {
   return {};
 }
 
-Fallback fallback_of(const Vocabulary& v) {
+Fallback fallback_of(const Vocabulary& v, const TokenizerParts& parts) {
   Fallback fallback;
   fallback.unknown = v.unknown;
-  for (size_t i = 0; i < v.tokens.size(); ++i) {
-    if (v.kinds[i] != TokenKind::kByte) continue;
-    if (const auto byte = parse_byte_token(v.tokens[i]))
+  for (size_t i = 0; i < parts.tokens.size(); ++i) {
+    if (parts.kinds[i] != TokenKind::kByte) continue;
+    if (const auto byte = parse_byte_token(parts.tokens[i]))
       fallback.byte_tokens[*byte] = static_cast<int32_t>(i);
   }
   return fallback;
 }
 
-Result<AddedTokens> added_of(const Vocabulary& v, const Normalizer& normalizer) {
+Result<AddedTokens> added_of(const TokenizerParts& parts) {
   std::vector<AddedToken> added;
-  for (size_t i = 0; i < v.tokens.size(); ++i) {
-    const bool control = v.kinds[i] == TokenKind::kControl;
-    if (!control && v.kinds[i] != TokenKind::kUserDefined) continue;
-    added.push_back({.content = v.tokens[i], .id = static_cast<int32_t>(i), .special = control});
+  for (size_t i = 0; i < parts.tokens.size(); ++i) {
+    const bool control = parts.kinds[i] == TokenKind::kControl;
+    if (!control && parts.kinds[i] != TokenKind::kUserDefined) continue;
+    added.push_back({.content = parts.tokens[i], .id = static_cast<int32_t>(i), .special = control});
   }
-  return AddedTokens::make(std::move(added), normalizer);
+  return AddedTokens::make(std::move(added), parts.normalizer);
 }
 
 Status make_byte_level(const Vocabulary& v, TokenizerParts& parts) {
@@ -90,8 +90,9 @@ Status make_byte_level(const Vocabulary& v, TokenizerParts& parts) {
     MLA_ASSIGN(const auto merge, split_merge(v.merges[i], i));
     merges.push_back(merge);
   }
-  BpeOptions options{.ignore_merges = v.ignore_merges || pre.ignore_merges, .fallback = fallback_of(v)};
-  MLA_ASSIGN(parts.segmenter, make_bpe(parts.tokens, merges, std::move(options)));
+  BpeOptions options{.ignore_merges = v.ignore_merges || pre.ignore_merges,
+                     .fallback = fallback_of(v, parts)};
+  MLA_ASSIGN(parts.segmenter, make_bpe(parts.tokens, parts.kinds, merges, std::move(options)));
   return {};
 }
 
@@ -110,8 +111,9 @@ Status make_sentencepiece(const Vocabulary& v, TokenizerParts& parts) {
   if (metaspace_only_leads(parts.tokens)) {
     MLA_ASSIGN(parts.pre_tokenizer, metaspace_cutter());
   }
-  parts.segmenter = v.model == "llama" ? make_scored_bpe(parts.tokens, v.scores, parts.kinds, fallback_of(v))
-                                       : make_unigram(parts.tokens, v.scores, parts.kinds, fallback_of(v));
+  parts.segmenter = v.model == "llama"
+                        ? make_scored_bpe(parts.tokens, v.scores, parts.kinds, fallback_of(v, parts))
+                        : make_unigram(parts.tokens, v.scores, parts.kinds, fallback_of(v, parts));
   return {};
 }
 
@@ -124,8 +126,8 @@ Result<std::shared_ptr<const Tokenizer>> make_tokenizer(Vocabulary v) {
   if (v.kinds.empty()) v.kinds.assign(v.tokens.size(), TokenKind::kNormal);
 
   TokenizerParts parts;
-  parts.tokens = v.tokens;
-  parts.kinds = v.kinds;
+  parts.tokens = std::move(v.tokens);
+  parts.kinds = std::move(v.kinds);
   if (v.model == "gpt2") {
     MLA_TRY(make_byte_level(v, parts));
   } else if (v.model == "llama" || v.model == "t5" || v.model == "unigram") {
@@ -136,7 +138,7 @@ Result<std::shared_ptr<const Tokenizer>> make_tokenizer(Vocabulary v) {
                     "(SentencePiece BPE), t5 (unigram)",
                     v.model));
   }
-  MLA_ASSIGN(parts.added, added_of(v, parts.normalizer));
+  MLA_ASSIGN(parts.added, added_of(parts));
   parts.bos = v.bos;
   parts.eos = v.eos;
   parts.eot = v.eot;

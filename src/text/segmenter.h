@@ -26,12 +26,12 @@ class Segmenter {
 /// What stands for text that no token spells.
 struct Fallback {
   std::array<int32_t, 256> byte_tokens;  ///< id of "<0x00>".."<0xFF>", -1: none
-  int32_t unknown = -1;                  ///< -1: such text is dropped
+  int32_t unknown = -1;                  ///< -1: none
   bool fuse_unknown = false;             ///< a run of unknown characters gives one token
 
   Fallback() { byte_tokens.fill(-1); }
-  /// Appends the ids that stand for `text`.
-  void append(std::string_view text, std::vector<int32_t>& ids) const;
+  /// Appends the ids that stand for `text`; false when there are none and nothing was appended.
+  bool append(std::string_view text, std::vector<int32_t>& ids) const;
 };
 
 /// A merge of byte-pair encoding by the ids of its two parts.
@@ -50,7 +50,7 @@ struct BpeOptions {
 /// the piece. `tokens` must outlive the segmenter. `merges`: best first, "left right" or pairs. Errors:
 /// kInvalidFile for a merge without two parts, or whose parts or result are not tokens.
 Result<std::unique_ptr<const Segmenter>> make_bpe(
-    const std::vector<std::string>& tokens,
+    const std::vector<std::string>& tokens, const std::vector<TokenKind>& kinds,
     const std::vector<std::pair<std::string_view, std::string_view>>& merges, BpeOptions options);
 
 /// "left right" as two parts. Errors: kInvalidFile when it has none.

@@ -10,14 +10,19 @@
 
 namespace mla {
 
-/// Turns a stream of tokens into a stream of text for a terminal or an HTTP client: never emits a part of a UTF-8
-/// character (invalid bytes become U+FFFD), and never emits text that may still turn out to begin a stop string.
+/// Turns a stream of tokens into a stream of text for a terminal or an HTTP client: never emits a part of a
+/// UTF-8 character (invalid bytes become U+FFFD), and never emits text that may still turn out to begin a
+/// stop string.
 class StreamDecoder {
  public:
-  /// `stops`: generation ends where one of them first appears; the stop string itself is not emitted. Empty strings are ignored.
-  StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, std::vector<std::string> stops);
+  /// `stops`: generation ends where one of them first appears; the stop string itself is not emitted. Empty
+  /// strings are ignored. `at_start`: the text begins a document or an answer, so that the space which
+  /// SentencePiece puts in front of a text is dropped; false when it continues a prompt.
+  StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, std::vector<std::string> stops,
+                bool at_start = true);
 
-  /// Text that is safe to show after this token; often empty. Errors: kUsage for an id out of range.
+  /// Text that is safe to show after this token; often empty. Linear in the token's bytes, whatever was
+  /// pushed before. Errors: kUsage for an id out of range.
   Result<std::string> push(int32_t id);
   /// What is left when generation ends; an unfinished character gives U+FFFD.
   std::string finish();
@@ -27,10 +32,21 @@ class StreamDecoder {
   const std::string& stop_string() const { return stop_string_; }
 
  private:
+  /// A stop string and how much of it the text ends with (Knuth, Morris and Pratt).
+  struct Stop {
+    std::string text;
+    std::vector<size_t> border;  // [text.size()]: longest proper prefix of text[0..i] that is also its suffix
+    size_t matched = 0;
+    void advance(char c);
+  };
+
+  std::string take_safe();
+  std::string stop_here(const Stop& stop);
+
   std::shared_ptr<const Tokenizer> tokenizer_;
-  std::vector<std::string> stops_;
+  std::vector<Stop> stops_;
   std::string pending_;  // bytes not yet emitted
-  bool first_ = true;
+  bool drop_space_;
   bool stopped_ = false;
   std::string stop_string_;
 };

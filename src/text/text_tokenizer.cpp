@@ -135,7 +135,7 @@ class TextTokenizer final : public Tokenizer {
     parts_.added.cut(
         text, options.parse_special, parts_.normalizer, [&](int32_t id) { ids.push_back(id); },
         [&](std::string_view section, bool at_start) {
-          parts_.pre_tokenizer.run(section, at_start, on_piece);
+          parts_.pre_tokenizer.run(section, at_start && options.at_start, on_piece);
         });
     return ids;
   }

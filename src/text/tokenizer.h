@@ -31,6 +31,8 @@ struct Vocabulary {
 struct EncodeOptions {
   bool add_bos = false;        ///< put BOS in front (when the vocabulary has one)
   bool parse_special = false;  ///< special tokens in the text become their ids; otherwise they are text (TK06)
+  bool at_start = true;        ///< false: the text continues other text, so that no space is put in front where only the
+                               ///< first text has one
 };
 
 /// Text to token ids and back. Immutable after construction; safe to share between threads.

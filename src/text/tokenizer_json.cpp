@@ -107,10 +107,12 @@ Result<MergeViews> read_merges(const Json& model) {
   return merges;
 }
 
-/// DeepSeek's files leave the markers of a turn, <\uFF5CUser\uFF5C> among them, without "special": true, which would let
-/// anybody's text speak in another role. A token so framed counts as special, as it does in GGUF files of these models
-/// (failure-modes TK06).
-bool is_turn_marker(std::string_view text) { return text.starts_with("<\uFF5C") && text.ends_with("\uFF5C>"); }
+/// DeepSeek's files leave the markers of a turn, <\uFF5CUser\uFF5C> among them, without "special": true,
+/// which would let anybody's text speak in another role. A token so framed counts as special, as it does in
+/// GGUF files of these models (failure-modes TK06).
+bool is_turn_marker(std::string_view text) {
+  return text.starts_with("<\uFF5C") && text.ends_with("\uFF5C>");
+}
 
 Result<std::vector<AddedToken>> read_added_tokens(const Json& root, Entries& entries) {
   std::vector<AddedToken> added;
@@ -277,7 +279,7 @@ Result<TokenizerParts> read_tokenizer(const Json& root, const Json& config) {
   BpeOptions options{.byte_level = pre.byte_level, .fallback = std::move(fallback)};
   MLA_ASSIGN(options.ignore_merges, bool_member(*model, "ignore_merges", false));
   MLA_ASSIGN(const MergeViews merges, read_merges(*model));
-  MLA_ASSIGN(parts.segmenter, make_bpe(parts.tokens, merges, std::move(options)));
+  MLA_ASSIGN(parts.segmenter, make_bpe(parts.tokens, parts.kinds, merges, std::move(options)));
   return parts;
 }
 

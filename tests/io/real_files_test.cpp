@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "io/checkpoint.h"
 #include "support/paths.h"
 
@@ -39,6 +41,27 @@ TEST(RealFiles, Vocabularies) {
     EXPECT_EQ((*opened)->metadata.strings("tokenizer.ggml.tokens").value()->size(), v.tokens);
     EXPECT_FALSE(open_checkpoint(path).ok()) << "a vocabulary is no model";
   }
+}
+
+TEST(RealFiles, EveryGoldenModelOpens) {
+  int n_opened = 0;
+  for (const auto& folder : std::filesystem::directory_iterator(test::golden("models"))) {
+    if (!folder.is_directory()) continue;
+    for (const auto& file : std::filesystem::directory_iterator(folder.path())) {
+      if (file.path().extension() != ".gguf") continue;
+      const auto opened = open_checkpoint(file.path());
+      EXPECT_TRUE(opened.ok()) << opened.error().message;
+      ++n_opened;
+    }
+    const auto opened = open_checkpoint(folder.path());
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    EXPECT_TRUE((*opened)->metadata.has("model_type"));
+    for (const TensorView& view : (*opened)->tensors) {
+      EXPECT_EQ(view.dtype == DType::kF8E4M3, view.block_scale != nullptr) << view.name;
+    }
+    ++n_opened;
+  }
+  EXPECT_GT(n_opened, 20);
 }
 
 }  // namespace

@@ -224,7 +224,7 @@ TEST_F(MlaAttention, HugeScoresPickOneRow) {
   }
 }
 
-// How much a compressed row costs on unit-variance rows. The bounds are twice what was measured.
+// How much a compressed row costs on unit-variance rows. The bounds are twice the errors measured.
 TEST_F(MlaAttention, RowFormatsHaveBoundedError) {
   Matrix rows = Matrix::random(random_, 120, kSmall.kv_rank + kSmall.d_rope);
   Matrix q = Matrix::random(random_, 120, kSmall.n_heads * (kSmall.d_nope + kSmall.d_rope));

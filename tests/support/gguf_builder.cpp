@@ -66,6 +66,8 @@ std::string GgufBuilder::bytes() const {
 }
 
 std::filesystem::path save(const std::filesystem::path& path, std::string_view bytes) {
+  std::filesystem::remove(
+      path);  // a new file: mappings of the old one stay as they are, and nothing waits for the disk
   std::ofstream(path, std::ios::binary) << bytes;
   return path;
 }
