@@ -119,12 +119,18 @@ class TextTokenizer final : public Tokenizer {
  public:
   explicit TextTokenizer(TokenizerParts parts)
       : parts_(std::move(parts)), bytes_(parts_.tokens, parts_.kinds, parts_.spelling) {
+    stop_tokens_ = parts_.stop_tokens;
+    for (const int32_t id : {parts_.eos, parts_.eot}) {
+      if (id >= 0) stop_tokens_.push_back(id);
+    }
     for (size_t i = 0; i < parts_.tokens.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
-      const bool ends = is_special(id) &&
-                        std::find(kEndTexts.begin(), kEndTexts.end(), parts_.tokens[i]) != kEndTexts.end();
-      if (ends || id == parts_.eos || id == parts_.eot) stop_tokens_.push_back(id);
+      if (!is_special(id)) continue;
+      const bool ends = std::find(kEndTexts.begin(), kEndTexts.end(), parts_.tokens[i]) != kEndTexts.end();
+      if (ends) stop_tokens_.push_back(id);
     }
+    std::sort(stop_tokens_.begin(), stop_tokens_.end());
+    stop_tokens_.erase(std::unique(stop_tokens_.begin(), stop_tokens_.end()), stop_tokens_.end());
   }
 
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const override {

@@ -30,6 +30,7 @@ struct TokenizerParts {
   PreTokenizer pre_tokenizer;
   std::unique_ptr<const Segmenter> segmenter;
   int32_t bos = -1, eos = -1, eot = -1;
+  std::vector<int32_t> stop_tokens;  ///< besides EOS, EOT and the control tokens known to end a turn
   bool add_bos = false;
   bool strip_leading_space = false;  ///< decode() drops the one space that encoding put in front
   std::string chat_template;

@@ -64,8 +64,18 @@ class Tokenizer {
 /// out of range, an empty vocabulary, malformed byte tokens, merges of missing tokens.
 Result<std::shared_ptr<const Tokenizer>> make_tokenizer(Vocabulary vocabulary);
 
-/// From a Hugging Face folder's tokenizer.json and (optionally, may be empty) tokenizer_config.json.
+/// What other files of a folder (config.json, generation_config.json) say about its special tokens.
+struct TokenizerHints {
+  int32_t bos = -1;                  ///< used where the tokenizer's own files name none
+  std::vector<int32_t> stop_tokens;  ///< end a generation besides those that the tokenizer's own files name; the first is
+                                     ///< EOS where they name none. Ids outside the vocabulary are left out
+};
+
+/// From a Hugging Face folder's tokenizer.json and (optionally, may be empty) tokenizer_config.json; the chat template may
+/// also lie beside them as chat_template.jinja. Errors: kInvalidFile with the path, and what is malformed or not supported
+/// (a normaliser, pre-tokenizer, model or decoder of another kind).
 Result<std::shared_ptr<const Tokenizer>> load_tokenizer_json(const std::filesystem::path& tokenizer_json,
-                                                             const std::filesystem::path& tokenizer_config_json);
+                                                             const std::filesystem::path& tokenizer_config_json,
+                                                             const TokenizerHints& hints = {});
 
 }  // namespace mla

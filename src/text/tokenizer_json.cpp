@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/file.h"
 #include "text/byte_level.h"
@@ -283,11 +284,20 @@ Result<TokenizerParts> read_tokenizer(const Json& root, const Json& config) {
   return parts;
 }
 
+void apply_hints(const TokenizerHints& hints, TokenizerParts& parts) {
+  const auto inside = [&](int32_t id) { return id >= 0 && static_cast<size_t>(id) < parts.tokens.size(); };
+  if (parts.bos < 0 && inside(hints.bos)) parts.bos = hints.bos;
+  std::copy_if(hints.stop_tokens.begin(), hints.stop_tokens.end(), std::back_inserter(parts.stop_tokens),
+               inside);
+  if (parts.eos < 0 && !parts.stop_tokens.empty()) parts.eos = parts.stop_tokens.front();
+}
+
 }  // namespace
 }  // namespace tokenizer_json
 
 Result<std::shared_ptr<const Tokenizer>> load_tokenizer_json(
-    const std::filesystem::path& tokenizer_json, const std::filesystem::path& tokenizer_config_json) {
+    const std::filesystem::path& tokenizer_json, const std::filesystem::path& tokenizer_config_json,
+    const TokenizerHints& hints) {
   using tokenizer_json::Json;
   auto root = tokenizer_json::parse_file(tokenizer_json);
   if (!root.ok()) return root.error().in(tokenizer_json.string());
@@ -305,6 +315,7 @@ Result<std::shared_ptr<const Tokenizer>> load_tokenizer_json(
   if (parts->chat_template.empty() && std::filesystem::is_regular_file(jinja, ignored)) {
     MLA_ASSIGN(parts->chat_template, read_text_file(jinja, tokenizer_json::kMaxFileBytes));
   }
+  tokenizer_json::apply_hints(hints, *parts);
   return assemble_tokenizer(std::move(parts).value());
 }
 
