@@ -1,4 +1,5 @@
-// The model that ships, against what transformers computes for its dequantised weights (models/expected.json).
+// The model that ships, against what transformers computes for its dequantised weights
+// (models/expected.json).
 
 #include <gtest/gtest.h>
 
@@ -15,12 +16,15 @@ namespace {
 
 const std::filesystem::path kFolder = source_dir() / "models";
 
-/// The numbers of a float32 array in NumPy's format: "\x93NUMPY", version, length of the header, header, data.
+/// The numbers of a float32 array in NumPy's format: "\x93NUMPY", version, length of the header, header,
+/// data.
 std::vector<float> read_npy(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-  if (bytes.size() < 10 || bytes.find("'<f4'") > 128) throw std::runtime_error(path.string() + ": no float32 array");
-  const size_t begin = 10 + static_cast<unsigned char>(bytes[8]) + 256U * static_cast<unsigned char>(bytes[9]);
+  if (bytes.size() < 10 || bytes.find("'<f4'") > 128)
+    throw std::runtime_error(path.string() + ": no float32 array");
+  const size_t begin =
+      10 + static_cast<unsigned char>(bytes[8]) + 256U * static_cast<unsigned char>(bytes[9]);
   std::vector<float> values((bytes.size() - begin) / sizeof(float));
   std::memcpy(values.data(), bytes.data() + begin, values.size() * sizeof(float));
   return values;
@@ -60,7 +64,8 @@ TEST_F(DefaultModel, MatchesTransformersLogits) {
   }
 }
 
-// One forward over prompt and continuation: every token of the continuation is the best one after those before it.
+// One forward over prompt and continuation: every token of the continuation is the best one after those
+// before it.
 TEST_F(DefaultModel, ChoosesTransformersTokens) {
   for (const nlohmann::json& run : expected_.at("greedy")) {
     auto ids = run.at("prompt_ids").get<std::vector<int32_t>>();
