@@ -38,8 +38,7 @@ class Binder {
  public:
   Binder(const Checkpoint& checkpoint, NameTable names);
 
-  // -- declaring. `layer` is ignored by names without one.
-  // ------------------------------------------------------------
+  // -- declaring (`layer` is ignored by names without one) -------------------------------------------------
   void vector(Weight& out, Role role, int64_t layer, int64_t n);
   void matrix(Weight& out, Role role, int64_t layer, int64_t n_out, int64_t n_in,
               WeightUse use = WeightUse::kEveryToken);
@@ -49,8 +48,7 @@ class Binder {
   /// The embedding table [n_vocab, d_model] and the head of the same shape; one weight for both when tied.
   void embedding_and_head(Weight& embedding, Weight& head, int64_t n_vocab, int64_t d_model, bool tied);
 
-  // -- for tensors that formats lay out differently
-  // ---------------------------------------------------------------------
+  // -- for tensors that formats lay out differently --------------------------------------------------------
   CheckpointFormat format() const { return checkpoint_.format; }
   /// The name the file uses; empty when the format has none for the role.
   std::string name(Role role, int64_t layer, int64_t expert = 0) const;
@@ -64,8 +62,7 @@ class Binder {
   /// Packs a tensor that `convert` makes when its turn comes; `source_bytes` counts for the progress.
   void pack_converted(Weight& out, std::function<OwnedTensor()> convert, int64_t source_bytes);
 
-  // -- packing
-  // ----------------------------------------------------------------------------------------------------------
+  // -- packing ----------------------------------------------------------------------------------------------
   Result<BoundWeights> pack_all(Backend& backend, const std::function<void(const LoadProgress&)>& progress);
 
  private:

@@ -92,8 +92,12 @@ Status Config::validate() const {
     if (auto table = make_rope_table(rope); !table.ok()) checks.faults.push_back(table.error().message);
   }
   checks.range("n_dense_layers", n_dense_layers, 0, n_layers);
-  if (n_dense_layers > 0) checks.range("d_ff (feed-forward width)", d_ff, 1, kMaxWidth);
-  if (has_experts()) check_experts(*this, checks);
+  checks.range("d_ff (feed-forward width)", d_ff, n_dense_layers > 0 ? 1 : 0, kMaxWidth);
+  if (has_experts()) {
+    check_experts(*this, checks);
+  } else {
+    checks.require(router.n_experts == 0 && n_shared_experts == 0, "experts, but no layer that has them");
+  }
   if (checks.faults.empty()) return {};
   return Error::invalid_file(list_faults("configuration of " + architecture, checks.faults));
 }

@@ -116,10 +116,10 @@ void read_gqa(ConfigSource source, RopePairs pairs, Config& c) {
 void read_router(ConfigSource source, Config& c) {
   FieldReader& f = source.fields;
   RouterSpec& r = c.router;
-  r.n_experts = f.integer_or("expert_count", 0);
-  if (r.n_experts == 0) return;
-  c.n_dense_layers = f.integer_or("leading_dense_block_count", 0);
-  if (c.n_dense_layers == c.n_layers) return;
+  const int64_t n_experts = f.integer_or("expert_count", 0);
+  if (n_experts != 0) c.n_dense_layers = f.integer_or("leading_dense_block_count", 0);
+  if (!c.has_experts()) return;
+  r.n_experts = n_experts;
   c.d_expert = f.integer("expert_feed_forward_length");
   c.n_shared_experts = f.integer("expert_shared_count");
   r.n_experts_used = f.integer("expert_used_count");

@@ -78,15 +78,16 @@ void read_gqa(FieldReader& f, Config& c) {
   c.d_rope = c.rope.d_rope;
 }
 
-/// Checkpoints written by transformers 5 leave out scoring_func, and for V3 topk_method: the
-/// class has one.
+/// Checkpoints written by transformers 5 leave out scoring_func, and for V3 topk_method: the class has one.
 void read_router(FieldReader& f, bool is_v2, Config& c) {
   RouterSpec& r = c.router;
-  r.n_experts = f.integer_or("n_routed_experts", 0);
-  if (r.n_experts == 0) return;  // every layer has a dense feed-forward
-  if (f.integer_or("moe_layer_freq", 1) != 1)
+  const int64_t n_experts = f.integer_or("n_routed_experts", 0);
+  if (n_experts != 0) c.n_dense_layers = std::min(f.integer("first_k_dense_replace"), c.n_layers);
+  if (!c.has_experts()) return;
+  if (f.integer_or("moe_layer_freq", 1) != 1) {
     f.fault("moe_layer_freq", "expected 1: experts in every layer after the first ones");
-  c.n_dense_layers = std::min(f.integer("first_k_dense_replace"), c.n_layers);
+  }
+  r.n_experts = n_experts;
   c.d_expert = f.integer("moe_intermediate_size");
   c.n_shared_experts = f.integer_or("n_shared_experts", 0);
   r.n_experts_used = f.integer("num_experts_per_tok");

@@ -238,6 +238,21 @@ TEST(ReadConfig, GgufFromBeforeTheSplitOfKvB) {
   EXPECT_EQ(c.architecture, "deepseek_v2");
 }
 
+TEST(ReadConfig, ModelsOfDenseLayersAloneNeedNoExpertSettings) {
+  const Values dense = {{"first_k_dense_replace", i(61)},
+                        {"moe_intermediate_size", std::monostate{}},
+                        {"num_experts_per_tok", std::monostate{}}};
+  for (const Values& changes : {dense, Values{{"n_routed_experts", std::monostate{}}}}) {
+    const Config c = expect_ok(read_hf(v3(), changes));
+    EXPECT_FALSE(c.has_experts());
+    EXPECT_EQ(c.router.n_experts, 0);
+    EXPECT_EQ(c.n_shared_experts, 0);
+  }
+  EXPECT_FALSE(expect_ok(read_gguf(kGgufV3, {{"deepseek2.leading_dense_block_count", i(61)}})).has_experts());
+  EXPECT_THAT(error_of(read_gguf(kGgufV3, {{"deepseek2.leading_dense_block_count", i(62)}})),
+              HasSubstr("n_dense_layers = 62"));
+}
+
 TEST(ReadConfig, MtpLayersAreNotPartOfTheTrunk) {
   EXPECT_EQ(expect_ok(read_gguf(kGgufV3,
                                 {{"deepseek2.block_count", i(62)}, {"deepseek2.nextn_predict_layers", i(1)}}))

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/cpu_features.h"
+#include "cpu/cpu_backend.h"
 #include "support/forward_driver.h"
 #include "support/paths.h"
 
@@ -54,6 +56,27 @@ TEST_F(DefaultModel, IsADeepseekV3WithAllItsParts) {
   EXPECT_GT(c.n_shared_experts, 0);
   EXPECT_TRUE(c.router_bias);
   EXPECT_EQ(c.router.score, RouterScore::kSigmoid);
+}
+
+TEST_F(DefaultModel, SpeaksTheTokensOfItsTraining) {
+  const auto tokenizer = read_tokenizer(*model_.checkpoint);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  for (const nlohmann::json& run : expected_.at("greedy")) {
+    EXPECT_EQ((*tokenizer)->encode(run.at("prompt").get<std::string>(), {.add_bos = true}),
+              run.at("prompt_ids").get<std::vector<int32_t>>());
+    EXPECT_EQ((*tokenizer)->decode(run.at("ids").get<std::vector<int32_t>>()).value(), run.at("text"));
+  }
+}
+
+TEST_F(DefaultModel, MatchesTransformersLogitsOnEveryInstructionSet) {
+  const auto ids = expected_.at("logits").at("ids").get<std::vector<int32_t>>();
+  const std::vector<float> want = read_npy(kFolder / expected_.at("logits").at("file").get<std::string>());
+  for (Isa isa : available_isas()) {
+    auto cpu = make_cpu_backend({.n_threads = 2, .isa = isa});
+    ASSERT_TRUE(cpu.ok()) << cpu.error().message;
+    const BoundModel model = open_and_bind(kFolder / expected_.at("model").get<std::string>(), **cpu);
+    EXPECT_LE(logit_error(logits_of(model, ids), want), 1e-3) << isa_name(isa);
+  }
 }
 
 TEST_F(DefaultModel, MatchesTransformersLogits) {
