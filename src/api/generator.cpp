@@ -1,0 +1,167 @@
+#include "mla/generator.h"
+
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "api/backend.h"
+#include "api/language_model_impl.h"
+#include "engine/engine.h"
+#include "text/stream_decoder.h"
+
+namespace mla {
+namespace {
+
+SamplingParams params_of(Sampling s) {
+  return {.temperature = s.temperature,
+          .top_k = s.top_k,
+          .top_p = s.top_p,
+          .min_p = s.min_p,
+          .typical_p = s.typical_p,
+          .repetition_penalty = s.repetition_penalty,
+          .presence_penalty = s.presence_penalty,
+          .frequency_penalty = s.frequency_penalty,
+          .logit_bias = std::move(s.logit_bias),
+          .seed = s.seed};
+}
+
+GenerationEnd end_of(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kNone: return GenerationEnd::kRunning;
+    case FinishReason::kStop: return GenerationEnd::kStop;
+    case FinishReason::kLength: return GenerationEnd::kLength;
+    case FinishReason::kCancelled: return GenerationEnd::kCancelled;
+  }
+  return GenerationEnd::kRunning;
+}
+
+/// One generation: its text as it grows, and whom to tell.
+struct Generation {
+  std::optional<StreamDecoder> decoder;  ///< none without a tokenizer
+  std::function<bool(std::string_view)> on_text;
+  std::function<bool(int32_t)> on_token;
+  GenerationResult result;
+
+  bool give(std::string_view text) {
+    if (text.empty()) return true;
+    result.text += text;
+    return !on_text || on_text(text);
+  }
+  bool accept(int32_t token) {
+    result.tokens.push_back(token);
+    if (on_token && !on_token(token)) return false;
+    if (!decoder) return true;
+    const auto text = decoder->push(token);
+    return text.ok() && give(*text) && !decoder->stopped();
+  }
+  void finish(FinishReason reason) {
+    result.end = end_of(reason);
+    if (decoder) give(decoder->finish());
+  }
+};
+
+}  // namespace
+
+struct Generator::Impl {
+  LanguageModel model;  // declared first: the engine needs it to the end
+  std::unique_ptr<Engine> engine;
+  std::map<GenerationId, std::shared_ptr<Generation>> generations;
+
+  /// Copies what the engine knows, and ends the text of those that have finished.
+  void update() {
+    std::vector<std::pair<std::shared_ptr<Generation>, FinishReason>> finished;
+    for (auto& [id, generation] : generations) {
+      if (generation->result.end != GenerationEnd::kRunning) continue;
+      const auto status = engine->status(id);
+      if (!status.ok()) continue;
+      generation->result.n_prompt_cached = status->n_cached;
+      generation->result.seconds_to_first_token = status->ttft_seconds;
+      if (status->finished) finished.emplace_back(generation, status->reason);
+    }
+    // The last text goes to callbacks, which may submit and forget: so not while the list is walked.
+    for (auto& [generation, reason] : finished) generation->finish(reason);
+  }
+};
+
+Generator::Generator(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Generator::Generator(Generator&&) noexcept = default;
+Generator& Generator::operator=(Generator&&) noexcept = default;
+Generator::~Generator() = default;
+
+Result<Generator> Generator::create(const LanguageModel& model, const GeneratorOptions& options) {
+  const EngineOptions engine_options{.cache_format = row_format(options.cache),
+                                     .max_tokens = options.cache_tokens,
+                                     .chunk = options.prefill_chunk,
+                                     .max_batch_tokens = options.max_batch_tokens,
+                                     .share_prefixes = options.share_prefixes};
+  MLA_ASSIGN(auto engine, Engine::create(model.impl_->model, engine_options));
+  return Generator(std::unique_ptr<Impl>(new Impl{model, std::move(engine), {}}));
+}
+
+Result<GenerationId> Generator::submit(GenerationRequest request) {
+  const auto& tokenizer = impl_->model.impl_->model->tokenizer();
+  Request r{.sampling = params_of(std::move(request.sampling)), .max_new_tokens = request.max_new_tokens};
+  if (!request.prompt_ids.empty()) {
+    r.prompt = std::move(request.prompt_ids);
+  } else {
+    MLA_ASSIGN(r.prompt, impl_->model.tokenize(request.prompt));
+  }
+  auto generation = std::make_shared<Generation>();
+  generation->on_text = std::move(request.on_text);
+  generation->on_token = std::move(request.on_token);
+  generation->result.n_prompt = static_cast<int64_t>(r.prompt.size());
+  if (tokenizer != nullptr) {
+    generation->decoder.emplace(tokenizer, std::move(request.stop), false);
+    if (request.stop_at_end_of_text) r.stop_tokens = tokenizer->stop_tokens();
+  }
+  r.on_token = [generation](const SampledToken& token) { return generation->accept(token.token); };
+  MLA_ASSIGN(const GenerationId id, impl_->engine->submit(std::move(r)));
+  impl_->generations.emplace(id, std::move(generation));
+  return id;
+}
+
+Result<bool> Generator::step() {
+  MLA_TRY(impl_->engine->step());
+  impl_->update();
+  return impl_->engine->busy();
+}
+
+Status Generator::run() {
+  while (impl_->engine->busy()) MLA_TRY(step());
+  return {};
+}
+
+void Generator::cancel(GenerationId id) {
+  impl_->engine->cancel(id);
+  impl_->update();
+}
+
+Result<GenerationResult> Generator::result(GenerationId id) const {
+  const auto found = impl_->generations.find(id);
+  if (found == impl_->generations.end()) return Error::usage("no generation " + std::to_string(id) + " is known");
+  return found->second->result;
+}
+
+void Generator::forget(GenerationId id) {
+  impl_->engine->cancel(id);
+  impl_->generations.erase(id);
+}
+
+Result<GenerationResult> Generator::generate(GenerationRequest request) {
+  MLA_ASSIGN(const GenerationId id, submit(std::move(request)));
+  while (result(id)->end == GenerationEnd::kRunning) {
+    const auto stepped = step();
+    if (!stepped.ok()) {
+      forget(id);
+      return stepped.error();
+    }
+  }
+  Result<GenerationResult> finished = result(id);
+  forget(id);
+  return finished;
+}
+
+int64_t Generator::cache_bytes_per_token() const { return impl_->engine->cache().token_bytes(); }
+int64_t Generator::cache_capacity_tokens() const { return impl_->engine->cache().n_pages() * kPageRows; }
+
+}  // namespace mla

@@ -1,0 +1,70 @@
+#include "mla/language_model.h"
+
+#include <new>
+#include <utility>
+
+#include "api/backend.h"
+#include "api/language_model_impl.h"
+#include "text/tokenizer.h"
+
+namespace mla {
+namespace {
+
+CacheShape cache_shape(const Config& c) {
+  if (c.attention == AttentionKind::kMla) return {c.n_layers, c.n_heads, c.n_heads, c.d_nope, c.d_v, c.kv_rank, c.d_rope};
+  return {c.n_layers, c.n_heads, c.n_kv_heads, c.d_head, c.d_head, 0, 0};
+}
+
+Error no_tokenizer(const Model& model) {
+  return Error::usage("the checkpoint " + model.checkpoint().path.string() +
+                      " has no tokenizer: give token ids, or put tokenizer.json beside config.json");
+}
+
+}  // namespace
+
+Result<LanguageModel> LanguageModel::open(const std::filesystem::path& path, const LanguageModelOptions& options) try {
+  auto impl = std::make_shared<Impl>();
+  MLA_ASSIGN(impl->backend, make_backend(options));
+  MLA_ASSIGN(impl->model, Model::load(path, *impl->backend));
+  const Model& model = *impl->model;
+  const Config& c = model.config();
+  if (model.tokenizer() != nullptr) impl->chat_format = detect_chat_format(model.tokenizer()->chat_template());
+  impl->info = {.architecture = c.architecture,
+                .name = c.name,
+                .n_parameters = model.n_parameters(),
+                .n_layers = c.n_layers,
+                .d_model = c.d_model,
+                .n_vocab = c.n_vocab,
+                .n_context = c.n_context,
+                .has_tokenizer = model.tokenizer() != nullptr,
+                .has_chat_format = impl->chat_format != ChatFormat::kNone,
+                .cache = cache_shape(c)};
+  return LanguageModel(std::move(impl));
+} catch (const std::bad_alloc&) {
+  return Error::resource("not enough memory to open " + path.string());
+}
+
+const LanguageModelInfo& LanguageModel::info() const { return impl_->info; }
+
+Result<std::vector<int32_t>> LanguageModel::tokenize(std::string_view text) const {
+  const auto& tokenizer = impl_->model->tokenizer();
+  if (tokenizer == nullptr) return no_tokenizer(*impl_->model);
+  return tokenizer->encode(text, {.add_bos = tokenizer->add_bos()});
+}
+
+Result<std::vector<int32_t>> LanguageModel::tokenize_chat(const std::vector<ConversationMessage>& messages) const {
+  const auto& tokenizer = impl_->model->tokenizer();
+  if (tokenizer == nullptr) return no_tokenizer(*impl_->model);
+  std::vector<ChatMessage> turns;
+  for (const ConversationMessage& m : messages) turns.push_back({m.role, m.content});
+  MLA_ASSIGN(const auto pieces, render_chat(impl_->chat_format, turns, default_system_message(tokenizer->chat_template())));
+  return encode_chat(*tokenizer, pieces, tokenizer->add_bos());
+}
+
+Result<std::string> LanguageModel::detokenize(std::span<const int32_t> ids) const {
+  const auto& tokenizer = impl_->model->tokenizer();
+  if (tokenizer == nullptr) return no_tokenizer(*impl_->model);
+  return tokenizer->decode({ids.begin(), ids.end()});
+}
+
+}  // namespace mla
