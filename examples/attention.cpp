@@ -1,5 +1,6 @@
-// The attention family on plain arrays: one latent cache read in both forms of multi-head latent attention, against
-// ordinary attention over the keys and values that the latents stand for; and what each of them would cache.
+// The attention family on plain arrays: one latent cache read in both forms of multi-head latent attention,
+// against ordinary attention over the keys and values that the latents stand for; and what each of them would
+// cache.
 
 #include <algorithm>
 #include <cmath>
@@ -16,7 +17,8 @@ constexpr int kTokens = 100, kHeads = 4, kRank = 32, kNope = 16, kRope = 8, kV =
 std::vector<float> random_values(size_t n, float spread) {
   static std::mt19937 random(1);
   std::vector<float> values(n);
-  for (float& x : values) x = spread * (2.0F * static_cast<float>(random()) / static_cast<float>(random.max()) - 1.0F);
+  for (float& x : values)
+    x = spread * (2.0F * static_cast<float>(random()) / static_cast<float>(random.max()) - 1.0F);
   return values;
 }
 
@@ -34,13 +36,15 @@ void expand(const std::vector<float>& rows, const std::vector<float>& k_up, cons
     for (int h = 0; h < kHeads; ++h) {
       for (int d = 0; d < kNope; ++d) {
         float sum = 0.0F;
-        for (int c = 0; c < kRank; ++c) sum += latent[c] * k_up[static_cast<size_t>((h * kRank + c) * kNope + d)];
+        for (int c = 0; c < kRank; ++c)
+          sum += latent[c] * k_up[static_cast<size_t>((h * kRank + c) * kNope + d)];
         keys.push_back(sum);
       }
       keys.insert(keys.end(), latent + kRank, latent + kRank + kRope);  // one rotated key for all heads
       for (int d = 0; d < kV; ++d) {
         float sum = 0.0F;
-        for (int c = 0; c < kRank; ++c) sum += latent[c] * v_up[static_cast<size_t>((h * kV + d) * kRank + c)];
+        for (int c = 0; c < kRank; ++c)
+          sum += latent[c] * v_up[static_cast<size_t>((h * kV + d) * kRank + c)];
         values.push_back(sum);
       }
     }
@@ -64,8 +68,10 @@ int print_cache_sizes() {
 
 int main() {
   const auto q = random_values(kTokens * kHeads * (kNope + kRope), 1.0F);
-  const auto rows = random_values(kTokens * (kRank + kRope), 1.0F);  // what the cache keeps: [latent | rotated key]
-  const auto k_up = random_values(kHeads * kRank * kNope, 0.2F), v_up = random_values(kHeads * kV * kRank, 0.2F);
+  const auto rows =
+      random_values(kTokens * (kRank + kRope), 1.0F);  // what the cache keeps: [latent | rotated key]
+  const auto k_up = random_values(kHeads * kRank * kNope, 0.2F),
+             v_up = random_values(kHeads * kV * kRank, 0.2F);
   std::vector<float> keys, values;
   expand(rows, k_up, v_up, keys, values);
 
@@ -74,22 +80,35 @@ int main() {
     std::fprintf(stderr, "attention: %s\n", ops.error().message.c_str());
     return 1;
   }
-  const mla::AttentionShape mha{.n_queries = kTokens, .n_keys = kTokens, .n_heads = kHeads, .n_kv_heads = kHeads,
-                                .d_k = kNope + kRope, .d_v = kV, .causal = true};
-  const mla::LatentAttentionShape latent{.n_queries = kTokens, .n_rows = kTokens, .n_heads = kHeads, .kv_rank = kRank,
-                                         .d_nope = kNope, .d_rope = kRope, .d_v = kV};
+  const mla::AttentionShape mha{.n_queries = kTokens,
+                                .n_keys = kTokens,
+                                .n_heads = kHeads,
+                                .n_kv_heads = kHeads,
+                                .d_k = kNope + kRope,
+                                .d_v = kV,
+                                .causal = true};
+  const mla::LatentAttentionShape latent{.n_queries = kTokens,
+                                         .n_rows = kTokens,
+                                         .n_heads = kHeads,
+                                         .kv_rank = kRank,
+                                         .d_nope = kNope,
+                                         .d_rope = kRope,
+                                         .d_v = kV};
   std::vector<float> ordinary(kTokens * kHeads * kV), expanded(ordinary.size()), absorbed(ordinary.size());
-  for (const mla::Status& status : {ops->dot_product(mha, q, keys, values, ordinary),
-                                    ops->latent(latent, {q, rows, k_up, v_up}, expanded, mla::LatentForm::kExpanded),
-                                    ops->latent(latent, {q, rows, k_up, v_up}, absorbed, mla::LatentForm::kAbsorbed)}) {
+  for (const mla::Status& status :
+       {ops->dot_product(mha, q, keys, values, ordinary),
+        ops->latent(latent, {q, rows, k_up, v_up}, expanded, mla::LatentForm::kExpanded),
+        ops->latent(latent, {q, rows, k_up, v_up}, absorbed, mla::LatentForm::kAbsorbed)}) {
     if (status.ok()) continue;
     std::fprintf(stderr, "attention: %s\n", status.error().message.c_str());
     return 1;
   }
-  const float to_expanded = largest_difference(ordinary, expanded), to_absorbed = largest_difference(ordinary, absorbed);
+  const float to_expanded = largest_difference(ordinary, expanded),
+              to_absorbed = largest_difference(ordinary, absorbed);
   std::printf("%d tokens, %d heads, causal: largest difference from ordinary attention\n", kTokens, kHeads);
   std::printf("  latents, expanded: %.1e\n  latents, absorbed: %.1e\n", to_expanded, to_absorbed);
-  std::printf("values kept per token: %d as keys and values, %d as latents\n\n", kHeads * (kNope + kRope + kV), kRank + kRope);
+  std::printf("values kept per token: %d as keys and values, %d as latents\n\n",
+              kHeads * (kNope + kRope + kV), kRank + kRope);
   if (print_cache_sizes() != 0) return 1;
   return std::max(to_expanded, to_absorbed) < 1e-4F ? 0 : 1;
 }

@@ -28,7 +28,8 @@ mla::Status stream(mla::Generator& generator, const std::string& prompt) {
   const auto result = generator.generate(std::move(request));
   if (!result.ok()) return result.error();
   std::printf("\n\n%zu tokens after a prompt of %lld, %lld bytes of cache each\n", result->tokens.size(),
-              static_cast<long long>(result->n_prompt), static_cast<long long>(generator.cache_bytes_per_token()));
+              static_cast<long long>(result->n_prompt),
+              static_cast<long long>(generator.cache_bytes_per_token()));
   return {};
 }
 
@@ -61,6 +62,7 @@ int main(int argc, char** argv) {
   if (!generator.ok()) return fail(generator.error());
 
   if (const mla::Status status = stream(*generator, prompt); !status.ok()) return fail(status.error());
-  if (const mla::Status status = sample_together(*generator, prompt); !status.ok()) return fail(status.error());
+  if (const mla::Status status = sample_together(*generator, prompt); !status.ok())
+    return fail(status.error());
   return 0;
 }

@@ -15,8 +15,9 @@ enum class CacheElement {
   kInt8,  ///< 1 byte and a scale per latent (MLA) or per head (others); MLA's RoPE part stays bf16
 };
 
-/// The dimensions that the size of a cache follows from. Models with multi-head latent attention have kv_rank > 0; d_k is
-/// then the width of a key without its RoPE part. For the others kv_rank and d_rope are 0 and d_k is the whole key.
+/// The dimensions that the size of a cache follows from. Models with multi-head latent attention have kv_rank
+/// > 0; d_k is then the width of a key without its RoPE part. For the others kv_rank and d_rope are 0 and d_k
+/// is the whole key.
 struct CacheShape {
   int64_t n_layers = 0;
   int64_t n_heads = 0;
@@ -42,8 +43,8 @@ Result<CacheSize> cache_size(const CacheShape& shape, CacheElement element);
 /// Errors: kUsage for n_kv_heads outside 1 ... n_heads, and as above.
 Result<CacheSize> cache_size_with_kv_heads(const CacheShape& shape, int64_t n_kv_heads, CacheElement element);
 
-/// The shape of a well-known model ("DeepSeek-V3", "Llama-3-8B", "Falcon-7B", ...); case and punctuation do not matter.
-/// Errors: kUsage listing the known names.
+/// The shape of a well-known model ("DeepSeek-V3", "Llama-3-8B", "Falcon-7B", ...); case and punctuation do
+/// not matter. Errors: kUsage listing the known names.
 Result<CacheShape> known_cache_shape(std::string_view model);
 
 }  // namespace mla

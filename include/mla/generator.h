@@ -16,73 +16,87 @@ namespace mla {
 
 struct GeneratorOptions {
   CacheElement cache = CacheElement::kBF16;
-  int64_t cache_tokens = 0;         ///< tokens of all sequences together; 0 = the model's context, or what fits in memory
-  int64_t prefill_chunk = 512;      ///< prompt tokens of one sequence that one step computes
-  int64_t max_batch_tokens = 1024;  ///< tokens that one step computes, and the most sequences that run at once
-  bool share_prefixes = true;       ///< sequences with equal beginnings share what was computed for them
+  /// Tokens of all sequences together; 0 = the model's context, or what fits in memory
+  int64_t cache_tokens = 0;
+  int64_t prefill_chunk = 512;  ///< prompt tokens of one sequence that one step computes
+  int64_t max_batch_tokens =
+      1024;                    ///< tokens that one step computes, and the most sequences that run at once
+  bool share_prefixes = true;  ///< sequences with equal beginnings share what was computed for them
 };
 
-/// How the next token is chosen. The steps run in the order of the fields from logit_bias on, then temperature to min_p.
+/// How the next token is chosen. The steps run in the order of the fields from logit_bias on, then
+/// temperature to min_p.
 struct Sampling {
   std::vector<std::pair<int32_t, float>> logit_bias;  ///< (token, added to its logit)
-  float repetition_penalty = 1.0F;  ///< 1 = off; over prompt and answer
-  float presence_penalty = 0.0F;    ///< -2 ... 2; over the answer
-  float frequency_penalty = 0.0F;   ///< -2 ... 2; over the answer
-  float temperature = 0.0F;         ///< 0 = the most probable token
-  int32_t top_k = 0;                ///< 0 = off
-  float typical_p = 1.0F;           ///< 1 = off
-  float top_p = 1.0F;               ///< 1 = off
-  float min_p = 0.0F;               ///< 0 = off
-  uint64_t seed = 0;                ///< the same seed gives the same tokens, whatever else runs
+  float repetition_penalty = 1.0F;                    ///< 1 = off; over prompt and answer
+  float presence_penalty = 0.0F;                      ///< -2 ... 2; over the answer
+  float frequency_penalty = 0.0F;                     ///< -2 ... 2; over the answer
+  float temperature = 0.0F;                           ///< 0 = the most probable token
+  int32_t top_k = 0;                                  ///< 0 = off
+  float typical_p = 1.0F;                             ///< 1 = off
+  float top_p = 1.0F;                                 ///< 1 = off
+  float min_p = 0.0F;                                 ///< 0 = off
+  uint64_t seed = 0;  ///< the same seed gives the same tokens, whatever else runs
+};
+
+struct GeneratedToken {
+  int32_t id = -1;
+  float log_probability = 0.0F;  ///< natural log, under the model's own distribution; 0 when not asked for
+  std::vector<std::pair<int32_t, float>> most_probable;  ///< (token, log-probability), most probable first
 };
 
 /// A prompt, as text or as ids, and what is wanted of its continuation.
 struct GenerationRequest {
-  std::string prompt;                   ///< tokenised as LanguageModel::tokenize does
-  std::vector<int32_t> prompt_ids;      ///< used instead when not empty
+  std::string prompt;               ///< tokenised as LanguageModel::tokenize does
+  std::vector<int32_t> prompt_ids;  ///< used instead when not empty
   Sampling sampling;
   int64_t max_new_tokens = 256;
-  std::vector<std::string> stop;        ///< ends where one of these first appears; the stop string itself is not given out
-  bool stop_at_end_of_text = true;      ///< end at the tokenizer's end-of-text and end-of-turn tokens
-  /// Called with every piece of text, in order: whole UTF-8 characters, and nothing that may still become a stop string.
-  /// Return false to end the generation.
+  /// -1: none; n >= 0: of every new token, and of the n most probable in its place
+  int32_t n_log_probabilities = -1;
+  std::vector<std::string>
+      stop;  ///< ends where one of these first appears; the stop string itself is not given out
+  bool stop_at_end_of_text = true;  ///< end at the tokenizer's end-of-text and end-of-turn tokens
+  /// Called with every piece of text, in order: whole UTF-8 characters, and nothing that may still become a
+  /// stop string. Return false to end the generation.
   std::function<bool(std::string_view text)> on_text;
   /// Called with every new token, before its text. Return false to end the generation.
-  std::function<bool(int32_t token)> on_token;
+  std::function<bool(const GeneratedToken& token)> on_token;
 };
 
 enum class GenerationEnd {
   kRunning,
-  kStop,       ///< a stop string, an end-of-text token, or a callback that said no
-  kLength,     ///< max_new_tokens, the context or the cache
+  kStop,    ///< a stop string, an end-of-text token, or a callback that said no
+  kLength,  ///< max_new_tokens, the context or the cache
   kCancelled,
 };
 
 struct GenerationResult {
-  std::string text;              ///< so far; empty without a tokenizer
-  std::vector<int32_t> tokens;   ///< so far
+  std::string text;             ///< so far; empty without a tokenizer
+  std::vector<int32_t> tokens;  ///< so far
   GenerationEnd end = GenerationEnd::kRunning;
   int64_t n_prompt = 0;
-  int64_t n_prompt_cached = 0;   ///< prompt tokens that were found computed
+  int64_t n_prompt_cached = 0;  ///< prompt tokens that were found computed
   double seconds_to_first_token = 0.0;
 };
 
 using GenerationId = int64_t;
 
-/// Runs many generations at once on one model: every step is one pass over a batch of prompt chunks and single tokens of
-/// all of them. One thread at a time.
+/// Runs many generations at once on one model: every step is one pass over a batch of prompt chunks and
+/// single tokens of all of them. One thread at a time.
 class Generator {
  public:
-  /// Keeps the model alive. Errors: kUsage for options out of range; kResource when the cache does not fit in memory.
+  /// Keeps the model alive. Errors: kUsage for options out of range; kResource when the cache does not fit in
+  /// memory.
   static Result<Generator> create(const LanguageModel& model, const GeneratorOptions& options = {});
   Generator(Generator&&) noexcept;
   Generator& operator=(Generator&&) noexcept;
   ~Generator();
 
-  /// Queues a request; step() runs it. Errors: kUsage for an empty prompt, a prompt that cannot fit (with the numbers), or
-  /// parameters out of range.
+  /// Queues a request; step() runs it. Errors: kUsage for an empty prompt, a prompt that cannot fit (with the
+  /// numbers), or parameters out of range.
   Result<GenerationId> submit(GenerationRequest request);
-  /// One pass for all that run. Returns whether anything is left to do. Errors: kResource; the step can be tried again.
+  /// One pass for all that run. Returns whether anything is left to do. Errors: kResource; the step can be
+  /// tried again.
   Result<bool> step();
   /// Steps until nothing is left.
   Status run();

@@ -14,7 +14,7 @@
 namespace mla {
 
 enum class ComputeBackend {
-  kCpu,        ///< threads and the best vector instructions of this machine (the variable MLA_ISA forces others)
+  kCpu,  ///< threads and the best vector instructions of this machine (the variable MLA_ISA forces others)
   kReference,  ///< plain single-threaded loops: slow, and what everything else is tested against
 };
 
@@ -30,7 +30,7 @@ struct LanguageModelInfo {
   int64_t n_layers = 0;
   int64_t d_model = 0;
   int64_t n_vocab = 0;
-  int64_t n_context = 0;     ///< longest sequence that the model was made for
+  int64_t n_context = 0;  ///< longest sequence that the model was made for
   bool has_tokenizer = false;
   bool has_chat_format = false;
   CacheShape cache;
@@ -42,25 +42,28 @@ struct ConversationMessage {
   std::string content;
 };
 
-/// A checkpoint, open and ready to compute. Copies are cheap and share the weights. A model and everything that is made of
-/// it belong to one thread at a time.
+/// A checkpoint, open and ready to compute. Copies are cheap and share the weights. A model and everything
+/// that is made of it belong to one thread at a time.
 class LanguageModel {
  public:
-  /// Opens a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a GGUF file (any part of a split one).
-  /// Files are mapped, not copied, where their layout allows: they must not be changed while the model is open.
-  /// Errors: kInvalidFile (what, where, got, expected), kResource, kUsage for an MLA_ISA this machine cannot run.
-  static Result<LanguageModel> open(const std::filesystem::path& path, const LanguageModelOptions& options = {});
+  /// Opens a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a GGUF file (any part of a
+  /// split one). Files are mapped, not copied, where their layout allows: they must not be changed while the
+  /// model is open. Errors: kInvalidFile (what, where, got, expected), kResource, kUsage for an MLA_ISA this
+  /// machine cannot run.
+  static Result<LanguageModel> open(const std::filesystem::path& path,
+                                    const LanguageModelOptions& options = {});
 
   const LanguageModelInfo& info() const;
 
-  /// Ids of a text that begins a document: BOS goes in front where the model wants it. Special tokens in the text are text.
-  /// Errors: kUsage without a tokenizer.
+  /// Ids of a text that begins a document: BOS goes in front where the model wants it. Special tokens in the
+  /// text are text. Errors: kUsage without a tokenizer.
   Result<std::vector<int32_t>> tokenize(std::string_view text) const;
   /// Ids of a conversation up to where the assistant speaks, in the checkpoint's own chat format.
-  /// Errors: kUsage without a tokenizer or a known chat format, or for roles in an order that the format does not allow.
+  /// Errors: kUsage without a tokenizer or a known chat format, or for roles in an order that the format does
+  /// not allow.
   Result<std::vector<int32_t>> tokenize_chat(const std::vector<ConversationMessage>& messages) const;
-  /// The bytes that the ids stand for; special tokens stand for nothing. Errors: kUsage without a tokenizer or for an id out
-  /// of range.
+  /// The bytes that the ids stand for; special tokens stand for nothing. Errors: kUsage without a tokenizer
+  /// or for an id out of range.
   Result<std::string> detokenize(std::span<const int32_t> ids) const;
 
  private:

@@ -1,6 +1,7 @@
 #pragma once
 
-/// All of the public API. Everything here lives in namespace mla; names that no header of include/mla declares are internal.
+/// All of the public API. Everything here lives in namespace mla; names that no header of include/mla
+/// declares are internal.
 
 #include "mla/attention.h"       // IWYU pragma: export
 #include "mla/cache_size.h"      // IWYU pragma: export

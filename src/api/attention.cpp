@@ -26,7 +26,8 @@ struct Dimension {
 
 Status check_dimensions(std::initializer_list<Dimension> dimensions) {
   for (const Dimension& d : dimensions) {
-    if (d.value < d.least) return Error::usage(fmt::format("{} = {}: expected at least {}", d.name, d.value, d.least));
+    if (d.value < d.least)
+      return Error::usage(fmt::format("{} = {}: expected at least {}", d.name, d.value, d.least));
   }
   return {};
 }
@@ -36,8 +37,9 @@ Status check_array(const char* name, size_t size, std::initializer_list<int64_t>
   Checked<int64_t> expected = 1;
   for (const int64_t d : dimensions) expected *= d;
   if (expected.get() == static_cast<int64_t>(size)) return {};
-  return Error::usage(fmt::format("{} has {} elements: its shape [{}] needs {}", name, size, fmt::join(dimensions, ", "),
-                                  expected.valid() ? std::to_string(*expected.get()) : "more than can be addressed"));
+  return Error::usage(
+      fmt::format("{} has {} elements: its shape [{}] needs {}", name, size, fmt::join(dimensions, ", "),
+                  expected.valid() ? std::to_string(*expected.get()) : "more than can be addressed"));
 }
 
 /// A copy of the values where the backend's operations can read them.
@@ -48,7 +50,8 @@ Activation upload(Backend& backend, std::span<const float> values, int64_t n_row
 }
 
 /// The values stay where they are: the packed weight must not outlive them.
-Result<Weight> pack(Backend& backend, const char* name, std::span<const float> values, std::vector<int64_t> shape) {
+Result<Weight> pack(Backend& backend, const char* name, std::span<const float> values,
+                    std::vector<int64_t> shape) {
   TensorView view;
   view.name = name;
   view.shape = std::move(shape);
@@ -56,14 +59,20 @@ Result<Weight> pack(Backend& backend, const char* name, std::span<const float> v
   return backend.pack(view);
 }
 
-float scale_or(float scale, int64_t width) { return scale != 0.0F ? scale : 1.0F / std::sqrt(static_cast<float>(width)); }
+float scale_or(float scale, int64_t width) {
+  return scale != 0.0F ? scale : 1.0F / std::sqrt(static_cast<float>(width));
+}
 
-Error out_of_memory() { return Error::resource("not enough memory for the attention's intermediate results"); }
+Error out_of_memory() {
+  return Error::resource("not enough memory for the attention's intermediate results");
+}
 
 /// One sequence over pages 0, 1, ...: how a backend sees rows that lie one after the other.
 struct WholeSequence {
   WholeSequence(int64_t n_past, int64_t n_new)
-      : pages(static_cast<size_t>(pages_for(n_past + n_new))), ids(static_cast<size_t>(n_new)), positions(static_cast<size_t>(n_new)) {
+      : pages(static_cast<size_t>(pages_for(n_past + n_new))),
+        ids(static_cast<size_t>(n_new)),
+        positions(static_cast<size_t>(n_new)) {
     std::iota(pages.begin(), pages.end(), 0);
     std::iota(positions.begin(), positions.end(), static_cast<int32_t>(n_past));
     slice = {0, n_new, n_past, pages};
@@ -92,12 +101,17 @@ Result<AttentionOps> AttentionOps::create(const LanguageModelOptions& options) {
   return AttentionOps(std::unique_ptr<Impl>(new Impl{std::move(backend)}));
 }
 
-Status AttentionOps::dot_product(const AttentionShape& s, std::span<const float> q, std::span<const float> k, std::span<const float> v,
-                                 std::span<float> out) try {
-  MLA_TRY(check_dimensions({{"n_queries", s.n_queries, 0}, {"n_keys", s.n_keys, 0}, {"n_heads", s.n_heads, 1},
-                            {"n_kv_heads", s.n_kv_heads, 1}, {"d_k", s.d_k, 1}, {"d_v", s.d_v, 1}}));
+Status AttentionOps::dot_product(const AttentionShape& s, std::span<const float> q, std::span<const float> k,
+                                 std::span<const float> v, std::span<float> out) try {
+  MLA_TRY(check_dimensions({{"n_queries", s.n_queries, 0},
+                            {"n_keys", s.n_keys, 0},
+                            {"n_heads", s.n_heads, 1},
+                            {"n_kv_heads", s.n_kv_heads, 1},
+                            {"d_k", s.d_k, 1},
+                            {"d_v", s.d_v, 1}}));
   if (s.n_heads % s.n_kv_heads != 0) {
-    return Error::usage(fmt::format("n_kv_heads = {}: expected a divisor of n_heads = {}", s.n_kv_heads, s.n_heads));
+    return Error::usage(
+        fmt::format("n_kv_heads = {}: expected a divisor of n_heads = {}", s.n_kv_heads, s.n_heads));
   }
   MLA_TRY(check_array("q", q.size(), {s.n_queries, s.n_heads, s.d_k}));
   MLA_TRY(check_array("k", k.size(), {s.n_keys, s.n_kv_heads, s.d_k}));
@@ -121,10 +135,16 @@ Status AttentionOps::dot_product(const AttentionShape& s, std::span<const float>
   return out_of_memory();
 }
 
-Status AttentionOps::additive(const AdditiveAttentionShape& s, const AdditiveInputs& in, std::span<float> out, std::span<float> weights) try {
-  MLA_TRY(check_dimensions({{"n_queries", s.n_queries, 0}, {"n_keys", s.n_keys, 0}, {"d_query", s.d_query, 1}, {"d_key", s.d_key, 1},
-                            {"d_attention", s.d_attention, 1}, {"n_valid", s.n_valid, -1}}));
-  if (s.n_valid > s.n_keys) return Error::usage(fmt::format("n_valid = {}: expected at most n_keys = {}", s.n_valid, s.n_keys));
+Status AttentionOps::additive(const AdditiveAttentionShape& s, const AdditiveInputs& in, std::span<float> out,
+                              std::span<float> weights) try {
+  MLA_TRY(check_dimensions({{"n_queries", s.n_queries, 0},
+                            {"n_keys", s.n_keys, 0},
+                            {"d_query", s.d_query, 1},
+                            {"d_key", s.d_key, 1},
+                            {"d_attention", s.d_attention, 1},
+                            {"n_valid", s.n_valid, -1}}));
+  if (s.n_valid > s.n_keys)
+    return Error::usage(fmt::format("n_valid = {}: expected at most n_keys = {}", s.n_valid, s.n_keys));
   MLA_TRY(check_array("query", in.query.size(), {s.n_queries, s.d_query}));
   MLA_TRY(check_array("keys", in.keys.size(), {s.n_keys, s.d_key}));
   MLA_TRY(check_array("w_query", in.w_query.size(), {s.d_attention, s.d_query}));
@@ -157,9 +177,15 @@ Status AttentionOps::additive(const AdditiveAttentionShape& s, const AdditiveInp
   return out_of_memory();
 }
 
-Status AttentionOps::latent(const LatentAttentionShape& s, const LatentInputs& in, std::span<float> out, LatentForm form) try {
-  MLA_TRY(check_dimensions({{"n_queries", s.n_queries, 0}, {"n_rows", s.n_rows, s.n_queries}, {"n_heads", s.n_heads, 1},
-                            {"kv_rank", s.kv_rank, 1}, {"d_nope", s.d_nope, 1}, {"d_rope", s.d_rope, 0}, {"d_v", s.d_v, 1}}));
+Status AttentionOps::latent(const LatentAttentionShape& s, const LatentInputs& in, std::span<float> out,
+                            LatentForm form) try {
+  MLA_TRY(check_dimensions({{"n_queries", s.n_queries, 0},
+                            {"n_rows", s.n_rows, s.n_queries},
+                            {"n_heads", s.n_heads, 1},
+                            {"kv_rank", s.kv_rank, 1},
+                            {"d_nope", s.d_nope, 1},
+                            {"d_rope", s.d_rope, 0},
+                            {"d_v", s.d_v, 1}}));
   const int64_t d_q = s.d_nope + s.d_rope, d_row = s.kv_rank + s.d_rope;
   MLA_TRY(check_array("q", in.q.size(), {s.n_queries, s.n_heads, d_q}));
   MLA_TRY(check_array("rows", in.rows.size(), {s.n_rows, d_row}));
@@ -174,14 +200,20 @@ Status AttentionOps::latent(const LatentAttentionShape& s, const LatentInputs& i
   MLA_ASSIGN(projections.k_up, pack(b, "k_up", in.k_up, {s.n_heads, s.kv_rank, s.d_nope}));
   MLA_ASSIGN(projections.v_up, pack(b, "v_up", in.v_up, {s.n_heads, s.d_v, s.kv_rank}));
 
-  MLA_ASSIGN(const auto pool, PagePool::create(b, RowLayout::mla(RowFormat::kF32, s.kv_rank, s.d_rope), 1, pages_for(s.n_rows)));
+  MLA_ASSIGN(const auto pool, PagePool::create(b, RowLayout::mla(RowFormat::kF32, s.kv_rank, s.d_rope), 1,
+                                               pages_for(s.n_rows)));
   const LayerRows cache = pool->layer(0);
   b.store_rows(WholeSequence(0, s.n_rows).batch(), upload(b, in.rows, s.n_rows, d_row), cache);
 
   const WholeSequence queries(s.n_rows - s.n_queries, s.n_queries);
-  const Activation q = upload(b, in.q, s.n_queries, s.n_heads * d_q), result = b.scratch(s.n_queries, s.n_heads * s.d_v);
-  const MlaForm mla_form = form == LatentForm::kExpanded ? MlaForm::kExpanded : form == LatentForm::kAbsorbed ? MlaForm::kAbsorbed : MlaForm::kAuto;
-  b.mla_attention(queries.batch(), q, cache, {s.n_heads, s.kv_rank, s.d_nope, s.d_rope, s.d_v, scale_or(s.scale, d_q)}, projections, mla_form, result);
+  const Activation q = upload(b, in.q, s.n_queries, s.n_heads * d_q),
+                   result = b.scratch(s.n_queries, s.n_heads * s.d_v);
+  const MlaForm mla_form = form == LatentForm::kExpanded   ? MlaForm::kExpanded
+                           : form == LatentForm::kAbsorbed ? MlaForm::kAbsorbed
+                                                           : MlaForm::kAuto;
+  b.mla_attention(queries.batch(), q, cache,
+                  {s.n_heads, s.kv_rank, s.d_nope, s.d_rope, s.d_v, scale_or(s.scale, d_q)}, projections,
+                  mla_form, result);
   b.download(result, out.data());
   return {};
 } catch (const std::bad_alloc&) {

@@ -18,9 +18,12 @@ Result<std::unique_ptr<Backend>> make_backend(const LanguageModelOptions& option
 
 RowFormat row_format(CacheElement element) {
   switch (element) {
-    case CacheElement::kF32: return RowFormat::kF32;
-    case CacheElement::kBF16: return RowFormat::kBF16;
-    case CacheElement::kInt8: return RowFormat::kInt8;
+    case CacheElement::kF32:
+      return RowFormat::kF32;
+    case CacheElement::kBF16:
+      return RowFormat::kBF16;
+    case CacheElement::kInt8:
+      return RowFormat::kInt8;
   }
   return RowFormat::kBF16;
 }

@@ -9,8 +9,8 @@
 
 namespace mla {
 
-/// The backend that the options ask for. Errors: kUsage for a negative thread count or an instruction set that MLA_ISA names
-/// and this machine cannot run.
+/// The backend that the options ask for. Errors: kUsage for a negative thread count or an instruction set
+/// that MLA_ISA names and this machine cannot run.
 Result<std::unique_ptr<Backend>> make_backend(const LanguageModelOptions& options);
 
 RowFormat row_format(CacheElement element);

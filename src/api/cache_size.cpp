@@ -8,7 +8,9 @@
 namespace mla {
 namespace {
 
-CacheDims dims_of(const CacheShape& s) { return {s.n_layers, s.n_heads, s.n_kv_heads, s.d_k, s.d_v, s.kv_rank, s.d_rope}; }
+CacheDims dims_of(const CacheShape& s) {
+  return {s.n_layers, s.n_heads, s.n_kv_heads, s.d_k, s.d_v, s.kv_rank, s.d_rope};
+}
 
 Result<CacheSize> size_of(Result<CacheCost> cost) {
   MLA_ASSIGN(CacheCost c, std::move(cost));
@@ -21,7 +23,8 @@ Result<CacheSize> cache_size(const CacheShape& shape, CacheElement element) {
   return size_of(own_cache_cost(dims_of(shape), row_format(element)));
 }
 
-Result<CacheSize> cache_size_with_kv_heads(const CacheShape& shape, int64_t n_kv_heads, CacheElement element) {
+Result<CacheSize> cache_size_with_kv_heads(const CacheShape& shape, int64_t n_kv_heads,
+                                           CacheElement element) {
   return size_of(gqa_cache_cost(dims_of(shape), n_kv_heads, row_format(element)));
 }
 

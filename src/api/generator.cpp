@@ -12,7 +12,7 @@
 namespace mla {
 namespace {
 
-SamplingParams params_of(Sampling s) {
+SamplingParams params_of(Sampling s, int32_t n_logprobs) {
   return {.temperature = s.temperature,
           .top_k = s.top_k,
           .top_p = s.top_p,
@@ -22,15 +22,20 @@ SamplingParams params_of(Sampling s) {
           .presence_penalty = s.presence_penalty,
           .frequency_penalty = s.frequency_penalty,
           .logit_bias = std::move(s.logit_bias),
-          .seed = s.seed};
+          .seed = s.seed,
+          .n_logprobs = n_logprobs};
 }
 
 GenerationEnd end_of(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kNone: return GenerationEnd::kRunning;
-    case FinishReason::kStop: return GenerationEnd::kStop;
-    case FinishReason::kLength: return GenerationEnd::kLength;
-    case FinishReason::kCancelled: return GenerationEnd::kCancelled;
+    case FinishReason::kNone:
+      return GenerationEnd::kRunning;
+    case FinishReason::kStop:
+      return GenerationEnd::kStop;
+    case FinishReason::kLength:
+      return GenerationEnd::kLength;
+    case FinishReason::kCancelled:
+      return GenerationEnd::kCancelled;
   }
   return GenerationEnd::kRunning;
 }
@@ -39,7 +44,7 @@ GenerationEnd end_of(FinishReason reason) {
 struct Generation {
   std::optional<StreamDecoder> decoder;  ///< none without a tokenizer
   std::function<bool(std::string_view)> on_text;
-  std::function<bool(int32_t)> on_token;
+  std::function<bool(const GeneratedToken&)> on_token;
   GenerationResult result;
 
   bool give(std::string_view text) {
@@ -47,11 +52,15 @@ struct Generation {
     result.text += text;
     return !on_text || on_text(text);
   }
-  bool accept(int32_t token) {
-    result.tokens.push_back(token);
-    if (on_token && !on_token(token)) return false;
+  bool accept(const SampledToken& sampled) {
+    result.tokens.push_back(sampled.token);
+    if (on_token) {
+      GeneratedToken token{sampled.token, sampled.logprob, {}};
+      for (const TokenLogprob& t : sampled.top) token.most_probable.emplace_back(t.token, t.logprob);
+      if (!on_token(token)) return false;
+    }
     if (!decoder) return true;
-    const auto text = decoder->push(token);
+    const auto text = decoder->push(sampled.token);
     return text.ok() && give(*text) && !decoder->stopped();
   }
   void finish(FinishReason reason) {
@@ -100,7 +109,8 @@ Result<Generator> Generator::create(const LanguageModel& model, const GeneratorO
 
 Result<GenerationId> Generator::submit(GenerationRequest request) {
   const auto& tokenizer = impl_->model.impl_->model->tokenizer();
-  Request r{.sampling = params_of(std::move(request.sampling)), .max_new_tokens = request.max_new_tokens};
+  Request r{.sampling = params_of(std::move(request.sampling), request.n_log_probabilities),
+            .max_new_tokens = request.max_new_tokens};
   if (!request.prompt_ids.empty()) {
     r.prompt = std::move(request.prompt_ids);
   } else {
@@ -114,7 +124,7 @@ Result<GenerationId> Generator::submit(GenerationRequest request) {
     generation->decoder.emplace(tokenizer, std::move(request.stop), false);
     if (request.stop_at_end_of_text) r.stop_tokens = tokenizer->stop_tokens();
   }
-  r.on_token = [generation](const SampledToken& token) { return generation->accept(token.token); };
+  r.on_token = [generation](const SampledToken& token) { return generation->accept(token); };
   MLA_ASSIGN(const GenerationId id, impl_->engine->submit(std::move(r)));
   impl_->generations.emplace(id, std::move(generation));
   return id;
@@ -138,7 +148,8 @@ void Generator::cancel(GenerationId id) {
 
 Result<GenerationResult> Generator::result(GenerationId id) const {
   const auto found = impl_->generations.find(id);
-  if (found == impl_->generations.end()) return Error::usage("no generation " + std::to_string(id) + " is known");
+  if (found == impl_->generations.end())
+    return Error::usage("no generation " + std::to_string(id) + " is known");
   return found->second->result;
 }
 
@@ -161,7 +172,11 @@ Result<GenerationResult> Generator::generate(GenerationRequest request) {
   return finished;
 }
 
-int64_t Generator::cache_bytes_per_token() const { return impl_->engine->cache().token_bytes(); }
-int64_t Generator::cache_capacity_tokens() const { return impl_->engine->cache().n_pages() * kPageRows; }
+int64_t Generator::cache_bytes_per_token() const {
+  return impl_->engine->cache().token_bytes();
+}
+int64_t Generator::cache_capacity_tokens() const {
+  return impl_->engine->cache().n_pages() * kPageRows;
+}
 
 }  // namespace mla

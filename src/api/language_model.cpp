@@ -11,7 +11,8 @@ namespace mla {
 namespace {
 
 CacheShape cache_shape(const Config& c) {
-  if (c.attention == AttentionKind::kMla) return {c.n_layers, c.n_heads, c.n_heads, c.d_nope, c.d_v, c.kv_rank, c.d_rope};
+  if (c.attention == AttentionKind::kMla)
+    return {c.n_layers, c.n_heads, c.n_heads, c.d_nope, c.d_v, c.kv_rank, c.d_rope};
   return {c.n_layers, c.n_heads, c.n_kv_heads, c.d_head, c.d_head, 0, 0};
 }
 
@@ -22,13 +23,15 @@ Error no_tokenizer(const Model& model) {
 
 }  // namespace
 
-Result<LanguageModel> LanguageModel::open(const std::filesystem::path& path, const LanguageModelOptions& options) try {
+Result<LanguageModel> LanguageModel::open(const std::filesystem::path& path,
+                                          const LanguageModelOptions& options) try {
   auto impl = std::make_shared<Impl>();
   MLA_ASSIGN(impl->backend, make_backend(options));
   MLA_ASSIGN(impl->model, Model::load(path, *impl->backend));
   const Model& model = *impl->model;
   const Config& c = model.config();
-  if (model.tokenizer() != nullptr) impl->chat_format = detect_chat_format(model.tokenizer()->chat_template());
+  if (model.tokenizer() != nullptr)
+    impl->chat_format = detect_chat_format(model.tokenizer()->chat_template());
   impl->info = {.architecture = c.architecture,
                 .name = c.name,
                 .n_parameters = model.n_parameters(),
@@ -44,7 +47,9 @@ Result<LanguageModel> LanguageModel::open(const std::filesystem::path& path, con
   return Error::resource("not enough memory to open " + path.string());
 }
 
-const LanguageModelInfo& LanguageModel::info() const { return impl_->info; }
+const LanguageModelInfo& LanguageModel::info() const {
+  return impl_->info;
+}
 
 Result<std::vector<int32_t>> LanguageModel::tokenize(std::string_view text) const {
   const auto& tokenizer = impl_->model->tokenizer();
@@ -52,12 +57,14 @@ Result<std::vector<int32_t>> LanguageModel::tokenize(std::string_view text) cons
   return tokenizer->encode(text, {.add_bos = tokenizer->add_bos()});
 }
 
-Result<std::vector<int32_t>> LanguageModel::tokenize_chat(const std::vector<ConversationMessage>& messages) const {
+Result<std::vector<int32_t>> LanguageModel::tokenize_chat(
+    const std::vector<ConversationMessage>& messages) const {
   const auto& tokenizer = impl_->model->tokenizer();
   if (tokenizer == nullptr) return no_tokenizer(*impl_->model);
   std::vector<ChatMessage> turns;
   for (const ConversationMessage& m : messages) turns.push_back({m.role, m.content});
-  MLA_ASSIGN(const auto pieces, render_chat(impl_->chat_format, turns, default_system_message(tokenizer->chat_template())));
+  MLA_ASSIGN(const auto pieces,
+             render_chat(impl_->chat_format, turns, default_system_message(tokenizer->chat_template())));
   return encode_chat(*tokenizer, pieces, tokenizer->add_bos());
 }
 

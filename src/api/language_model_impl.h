@@ -9,7 +9,7 @@
 namespace mla {
 
 struct LanguageModel::Impl {
-  std::unique_ptr<Backend> backend;    // declared first: the model needs it to the end
+  std::unique_ptr<Backend> backend;  // declared first: the model needs it to the end
   std::shared_ptr<const Model> model;
   ChatFormat chat_format = ChatFormat::kNone;
   LanguageModelInfo info;

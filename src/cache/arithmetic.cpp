@@ -17,20 +17,26 @@ namespace {
 constexpr int64_t kLargestDim = int64_t{1} << 24;
 
 Status check_dims(const CacheDims& d, CacheFormat format) {
-  const std::array<std::pair<const char*, int64_t>, 5> positive = {
-      {{"n_layers", d.n_layers}, {"n_heads", d.n_heads}, {"n_kv_heads", d.n_kv_heads}, {"d_k", d.d_k}, {"d_v", d.d_v}}};
+  const std::array<std::pair<const char*, int64_t>, 5> positive = {{{"n_layers", d.n_layers},
+                                                                    {"n_heads", d.n_heads},
+                                                                    {"n_kv_heads", d.n_kv_heads},
+                                                                    {"d_k", d.d_k},
+                                                                    {"d_v", d.d_v}}};
   for (const auto& [name, value] : positive) {
     if (value < 1 || value > kLargestDim) {
-      return Error::usage(fmt::format("cache arithmetic: {} = {}, expected 1 to {}", name, value, kLargestDim));
+      return Error::usage(
+          fmt::format("cache arithmetic: {} = {}, expected 1 to {}", name, value, kLargestDim));
     }
   }
   for (const auto& [name, value] : {std::pair{"kv_rank", d.kv_rank}, std::pair{"d_rope", d.d_rope}}) {
     if (value < 0 || value > kLargestDim) {
-      return Error::usage(fmt::format("cache arithmetic: {} = {}, expected 0 to {}", name, value, kLargestDim));
+      return Error::usage(
+          fmt::format("cache arithmetic: {} = {}, expected 0 to {}", name, value, kLargestDim));
     }
   }
   if (!format.row_format() && !(format.bits() > 0.0 && format.bits() <= 64.0)) {
-    return Error::usage(fmt::format("cache arithmetic: {} bits per element, expected more than 0 and at most 64", format.bits()));
+    return Error::usage(fmt::format(
+        "cache arithmetic: {} bits per element, expected more than 0 and at most 64", format.bits()));
   }
   return {};
 }
@@ -39,19 +45,23 @@ Status check_dims(const CacheDims& d, CacheFormat format) {
 std::string storage(CacheFormat format) {
   if (!format.row_format()) return fmt::format("{:g} bits / 8", format.bits());
   switch (*format.row_format()) {
-    case RowFormat::kF32: return "4 B";
-    case RowFormat::kBF16: return "2 B";
-    case RowFormat::kInt8: return "1 B";
+    case RowFormat::kF32:
+      return "4 B";
+    case RowFormat::kBF16:
+      return "2 B";
+    case RowFormat::kInt8:
+      return "1 B";
   }
   return "";
 }
 
-Result<CacheCost> cost(std::string scheme, const CacheDims& dims, int64_t row_elements, int64_t row_bytes, std::string formula,
-                       CacheFormat format) {
+Result<CacheCost> cost(std::string scheme, const CacheDims& dims, int64_t row_elements, int64_t row_bytes,
+                       std::string formula, CacheFormat format) {
   const Checked<int64_t> elements = Checked<int64_t>(dims.n_layers) * row_elements;
   Checked<int64_t> bytes = Checked<int64_t>(dims.n_layers) * row_bytes;
   if (!elements.valid() || !bytes.valid()) {
-    return Error::usage(fmt::format("cache arithmetic: {} layers of {} elements are too large to count", dims.n_layers, row_elements));
+    return Error::usage(fmt::format("cache arithmetic: {} layers of {} elements are too large to count",
+                                    dims.n_layers, row_elements));
   }
   if (!format.row_format()) {
     bytes = static_cast<int64_t>(std::ceil(static_cast<double>(*elements.get()) * format.bits() / 8.0));
@@ -69,7 +79,8 @@ std::string scheme_name(int64_t n_heads, int64_t n_kv_heads) {
 std::string normalised(std::string_view name) {
   std::string plain;
   for (const char c : name) {
-    if (std::isalnum(static_cast<unsigned char>(c)) != 0) plain += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    if (std::isalnum(static_cast<unsigned char>(c)) != 0)
+      plain += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   }
   return plain;
 }
@@ -80,10 +91,12 @@ std::string CacheFormat::name() const {
   return row_ ? std::string(row_format_name(*row_)) : fmt::format("{:g} bits on average", bits_);
 }
 
-Result<CacheCost> gqa_cache_cost(const CacheDims& dims, int64_t n_kv_heads, CacheFormat format, KeyWidth keys) {
+Result<CacheCost> gqa_cache_cost(const CacheDims& dims, int64_t n_kv_heads, CacheFormat format,
+                                 KeyWidth keys) {
   MLA_TRY(check_dims(dims, format));
   if (n_kv_heads < 1 || n_kv_heads > dims.n_heads) {
-    return Error::usage(fmt::format("{} key/value heads: expected 1 to {}, the number of query heads", n_kv_heads, dims.n_heads));
+    return Error::usage(fmt::format("{} key/value heads: expected 1 to {}, the number of query heads",
+                                    n_kv_heads, dims.n_heads));
   }
   const bool with_rope = keys == KeyWidth::kWithRope && dims.d_rope > 0;
   const int64_t d_k = dims.d_k + (with_rope ? dims.d_rope : 0);
@@ -91,28 +104,35 @@ Result<CacheCost> gqa_cache_cost(const CacheDims& dims, int64_t n_kv_heads, Cach
   int64_t row_bytes = 0;
   std::string scales;
   if (format.row_format() == RowFormat::kInt8) {
-    // Every head's key and value has a scale and ends at a multiple of 4 bytes; one head tells the size of all.
+    // Every head's key and value has a scale and ends at a multiple of 4 bytes; one head tells the size of
+    // all.
     row_bytes = n_kv_heads * RowLayout::gqa(RowFormat::kInt8, 1, d_k, dims.d_v).row_bytes();
     scales = fmt::format(" + {} B of scales and padding a layer", row_bytes - row_elements);
   } else if (format.row_format()) {
     row_bytes = n_kv_heads * RowLayout::gqa(*format.row_format(), 1, d_k, dims.d_v).row_bytes();
   }
   const std::string key = with_rope ? fmt::format("{} + {}", dims.d_k, dims.d_rope) : fmt::format("{}", d_k);
-  std::string formula =
-      fmt::format("{} layers x {} KV heads x ({} + {}) x {}{}", dims.n_layers, n_kv_heads, key, dims.d_v, storage(format), scales);
-  return cost(scheme_name(dims.n_heads, n_kv_heads), dims, row_elements, row_bytes, std::move(formula), format);
+  std::string formula = fmt::format("{} layers x {} KV heads x ({} + {}) x {}{}", dims.n_layers, n_kv_heads,
+                                    key, dims.d_v, storage(format), scales);
+  return cost(scheme_name(dims.n_heads, n_kv_heads), dims, row_elements, row_bytes, std::move(formula),
+              format);
 }
 
 Result<CacheCost> mla_cache_cost(const CacheDims& dims, CacheFormat format) {
   MLA_TRY(check_dims(dims, format));
-  if (!dims.has_mla()) return Error::usage("cache arithmetic: the model has no latent (kv_rank = 0), so MLA's cache has no size");
+  if (!dims.has_mla())
+    return Error::usage(
+        "cache arithmetic: the model has no latent (kv_rank = 0), so MLA's cache has no size");
   const int64_t row_elements = dims.kv_rank + dims.d_rope;
   int64_t row_bytes = 0;
-  std::string formula = fmt::format("{} layers x ({} + {}) x {}", dims.n_layers, dims.kv_rank, dims.d_rope, storage(format));
-  if (format.row_format()) row_bytes = RowLayout::mla(*format.row_format(), dims.kv_rank, dims.d_rope).row_bytes();
+  std::string formula =
+      fmt::format("{} layers x ({} + {}) x {}", dims.n_layers, dims.kv_rank, dims.d_rope, storage(format));
+  if (format.row_format())
+    row_bytes = RowLayout::mla(*format.row_format(), dims.kv_rank, dims.d_rope).row_bytes();
   if (format.row_format() == RowFormat::kInt8) {
     const int64_t rest = row_bytes - dims.kv_rank - 2 * dims.d_rope;
-    formula = fmt::format("{} layers x ({} x 1 B + {} x 2 B + {} B of scale and padding)", dims.n_layers, dims.kv_rank, dims.d_rope, rest);
+    formula = fmt::format("{} layers x ({} x 1 B + {} x 2 B + {} B of scale and padding)", dims.n_layers,
+                          dims.kv_rank, dims.d_rope, rest);
   }
   return cost("MLA", dims, row_elements, row_bytes, std::move(formula), format);
 }
@@ -125,9 +145,18 @@ std::span<const NamedModel> named_models() {
   static const std::vector<NamedModel> models = {
       // name, aliases, {n_layers, n_heads, n_kv_heads, d_k, d_v, kv_rank, d_rope}, n_context
       {"DeepSeek-67B", {"deepseek-llm-67b", "67B"}, {95, 64, 8, 128, 128, 0, 0}, 4096},
-      {"DeepSeek-V2", {"V2", "V2.5", "DeepSeek-V2.5", "DeepSeek-Coder-V2", "Coder-V2"}, {60, 128, 128, 128, 128, 512, 64}, 163840},
-      {"DeepSeek-V2-Lite", {"V2-Lite", "DeepSeek-Coder-V2-Lite", "Coder-V2-Lite"}, {27, 16, 16, 128, 128, 512, 64}, 163840},
-      {"DeepSeek-V3", {"V3", "R1", "DeepSeek-R1", "V3.1", "DeepSeek-V3.1"}, {61, 128, 128, 128, 128, 512, 64}, 163840},
+      {"DeepSeek-V2",
+       {"V2", "V2.5", "DeepSeek-V2.5", "DeepSeek-Coder-V2", "Coder-V2"},
+       {60, 128, 128, 128, 128, 512, 64},
+       163840},
+      {"DeepSeek-V2-Lite",
+       {"V2-Lite", "DeepSeek-Coder-V2-Lite", "Coder-V2-Lite"},
+       {27, 16, 16, 128, 128, 512, 64},
+       163840},
+      {"DeepSeek-V3",
+       {"V3", "R1", "DeepSeek-R1", "V3.1", "DeepSeek-V3.1"},
+       {61, 128, 128, 128, 128, 512, 64},
+       163840},
       {"Kimi-K2", {"K2"}, {61, 64, 64, 128, 128, 512, 64}, 131072},
       {"GPT-2", {"gpt2-small", "GPT-2-124M"}, {12, 12, 12, 64, 64, 0, 0}, 1024},
       {"GPT-2-XL", {"gpt2-1.5B"}, {48, 25, 25, 64, 64, 0, 0}, 1024},
@@ -149,7 +178,8 @@ Result<NamedModel> find_named_model(std::string_view name) {
     }
     known += fmt::format("{}{}", known.empty() ? "" : ", ", model.name);
   }
-  return Error::usage(fmt::format("no model named '{}' in the table; known: {}. For a file use --model", name, known));
+  return Error::usage(
+      fmt::format("no model named '{}' in the table; known: {}. For a file use --model", name, known));
 }
 
 }  // namespace mla

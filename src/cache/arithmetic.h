@@ -12,8 +12,8 @@
 
 namespace mla {
 
-/// What the size of a cache follows from. Models with MLA have kv_rank > 0, and d_k is then the width of a key without its
-/// RoPE part (d_nope); the others have kv_rank = 0, d_rope = 0, and d_k the whole key.
+/// What the size of a cache follows from. Models with MLA have kv_rank > 0, and d_k is then the width of a
+/// key without its RoPE part (d_nope); the others have kv_rank = 0, d_rope = 0, and d_k the whole key.
 struct CacheDims {
   int64_t n_layers = 0;
   int64_t n_heads = 0;
@@ -26,8 +26,8 @@ struct CacheDims {
   bool has_mla() const { return kv_rank > 0; }
 };
 
-/// How elements are stored: a row format of this engine, scales and padding included exactly as RowLayout stores them, or
-/// plain elements of a given average width, as papers count.
+/// How elements are stored: a row format of this engine, scales and padding included exactly as RowLayout
+/// stores them, or plain elements of a given average width, as papers count.
 class CacheFormat {
  public:
   CacheFormat(RowFormat format) : row_(format) {}
@@ -50,14 +50,15 @@ struct CacheCost {
   std::string scheme;              ///< "MHA", "GQA-8", "MQA", "MLA"
   int64_t elements_per_token = 0;  ///< over all layers
   int64_t bytes_per_token = 0;
-  std::string formula;             ///< with the numbers put in: "61 layers x (512 + 64) x 2 B"
+  std::string formula;  ///< with the numbers put in: "61 layers x (512 + 64) x 2 B"
 
   int64_t bytes(int64_t n_tokens) const { return bytes_per_token * n_tokens; }
 };
 
-/// Cache of a model of these dimensions with n_kv_heads key/value heads (Shazeer 2019, arXiv 1911.02150; Ainslie et al.
-/// 2023, arXiv 2305.13245): n_layers x n_kv_heads x (d_k + d_v) elements a token. n_kv_heads = n_heads is MHA, 1 is MQA.
-/// Errors: kUsage for n_kv_heads outside 1 ... n_heads, or dimensions or bits that are not positive or too large.
+/// Cache of a model of these dimensions with n_kv_heads key/value heads (Shazeer 2019, arXiv 1911.02150;
+/// Ainslie et al. 2023, arXiv 2305.13245): n_layers x n_kv_heads x (d_k + d_v) elements a token. n_kv_heads =
+/// n_heads is MHA, 1 is MQA. Errors: kUsage for n_kv_heads outside 1 ... n_heads, or dimensions or bits that
+/// are not positive or too large.
 Result<CacheCost> gqa_cache_cost(const CacheDims& dims, int64_t n_kv_heads, CacheFormat format,
                                  KeyWidth keys = KeyWidth::kWithoutRope);
 
@@ -73,7 +74,7 @@ struct NamedModel {
   std::string_view name;                  ///< "DeepSeek-V3"
   std::vector<std::string_view> aliases;  ///< "V3", "R1", ...
   CacheDims dims;
-  int64_t n_context = 0;                  ///< max_position_embeddings
+  int64_t n_context = 0;  ///< max_position_embeddings
 };
 
 std::span<const NamedModel> named_models();

@@ -17,14 +17,15 @@ Result<std::unique_ptr<PagePool>> PagePool::create(Backend& backend, RowLayout l
                                     std::numeric_limits<PageId>::max(), kPageRows));
   }
   if (n_layers < 1 || layout.row_bytes() < 1) {
-    return Error::usage(fmt::format("cache of {} layers with rows of {} bytes: both must be at least 1", n_layers,
-                                    layout.row_bytes()));
+    return Error::usage(fmt::format("cache of {} layers with rows of {} bytes: both must be at least 1",
+                                    n_layers, layout.row_bytes()));
   }
   const Checked<int64_t> page_bytes = Checked<int64_t>(n_layers) * kPageRows * layout.row_bytes();
   const Checked<int64_t> total = page_bytes * n_pages;
-  const std::string size = fmt::format("cache of {} pages x {} tokens x {} layers x {} bytes", n_pages, kPageRows,
-                                       n_layers, layout.row_bytes());
-  if (!total.valid()) return Error::resource(size + ": more bytes than can be addressed; use a smaller cache");
+  const std::string size = fmt::format("cache of {} pages x {} tokens x {} layers x {} bytes", n_pages,
+                                       kPageRows, n_layers, layout.row_bytes());
+  if (!total.valid())
+    return Error::resource(size + ": more bytes than can be addressed; use a smaller cache");
 
   auto memory = backend.allocate_pages(*total.get());
   if (!memory.ok()) return memory.error().in(fmt::format("{} = {} bytes", size, *total.get()));

@@ -12,13 +12,15 @@
 namespace mla {
 
 /// All cache memory of an engine: pages of kPageRows rows for every layer at once. A page is
-/// [n_layers][kPageRows][row_bytes]; its id is the same for all layers, so one table per sequence serves them all.
-/// Pages are reference counted: sequences with the same prefix share full pages. Not thread-safe: the step loop owns it.
+/// [n_layers][kPageRows][row_bytes]; its id is the same for all layers, so one table per sequence serves them
+/// all. Pages are reference counted: sequences with the same prefix share full pages. Not thread-safe: the
+/// step loop owns it.
 class PagePool {
  public:
-  /// The backend must outlive the pool. Errors: kUsage for n_pages or n_layers < 1 or an empty row; kResource when the
-  /// memory cannot be had (message with the numbers).
-  static Result<std::unique_ptr<PagePool>> create(Backend& backend, RowLayout layout, int64_t n_layers, int64_t n_pages);
+  /// The backend must outlive the pool. Errors: kUsage for n_pages or n_layers < 1 or an empty row; kResource
+  /// when the memory cannot be had (message with the numbers).
+  static Result<std::unique_ptr<PagePool>> create(Backend& backend, RowLayout layout, int64_t n_layers,
+                                                  int64_t n_pages);
 
   /// A page with one reference, or -1 when none is free. Its bytes are whatever its last owner left.
   PageId acquire();
@@ -53,6 +55,8 @@ class PagePool {
 };
 
 /// Pages that hold `n_tokens` rows.
-constexpr int64_t pages_for(int64_t n_tokens) { return (n_tokens + kPageRows - 1) / kPageRows; }
+constexpr int64_t pages_for(int64_t n_tokens) {
+  return (n_tokens + kPageRows - 1) / kPageRows;
+}
 
 }  // namespace mla

@@ -28,8 +28,10 @@ PrefixIndex::Match PrefixIndex::match(std::span<const int32_t> tokens) {
     found.pages.push_back(last->page);
   }
 
-  // Among sorted keys the one that shares most leading tokens with the rest stands beside the rest's own place.
-  const std::span<const int32_t> rest = tokens.subspan(done, std::min<size_t>(kPageRows, tokens.size() - done));
+  // Among sorted keys the one that shares most leading tokens with the rest stands beside the rest's own
+  // place.
+  const std::span<const int32_t> rest =
+      tokens.subspan(done, std::min<size_t>(kPageRows, tokens.size() - done));
   Children& children = children_of(last);
   key.fill(std::numeric_limits<int32_t>::min());
   std::copy(rest.begin(), rest.end(), key.begin());

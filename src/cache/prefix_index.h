@@ -11,10 +11,11 @@
 
 namespace mla {
 
-/// Full pages that may be used again, found by the tokens they and all pages before them were computed from. A radix tree
-/// whose edges are the kPageRows tokens of one page; tokens themselves are compared, never hashes. Holds one reference to
-/// every page in it, so that a finished sequence's pages stay until evict() gives back those that nobody else uses, least
-/// recently used first. The pool must outlive it. Not thread-safe.
+/// Full pages that may be used again, found by the tokens they and all pages before them were computed from.
+/// A radix tree whose edges are the kPageRows tokens of one page; tokens themselves are compared, never
+/// hashes. Holds one reference to every page in it, so that a finished sequence's pages stay until evict()
+/// gives back those that nobody else uses, least recently used first. The pool must outlive it. Not
+/// thread-safe.
 class PrefixIndex {
  public:
   struct Match {
@@ -30,11 +31,11 @@ class PrefixIndex {
   PrefixIndex(const PrefixIndex&) = delete;
   PrefixIndex& operator=(const PrefixIndex&) = delete;
 
-  /// The longest known beginning of `tokens`; its pages become the most recently used. The match holds no references:
-  /// take them (SequenceCache::adopt) before the next call.
+  /// The longest known beginning of `tokens`; its pages become the most recently used. The match holds no
+  /// references: take them (SequenceCache::adopt) before the next call.
   Match match(std::span<const int32_t> tokens);
-  /// Remembers the full pages of a sequence: page i holds the rows of tokens [i * kPageRows, (i + 1) * kPageRows).
-  /// Where equal tokens are known already the page known first stays.
+  /// Remembers the full pages of a sequence: page i holds the rows of tokens [i * kPageRows, (i + 1) *
+  /// kPageRows). Where equal tokens are known already the page known first stays.
   void insert(std::span<const int32_t> tokens, std::span<const PageId> pages);
   /// Gives back up to n_pages pages that nobody else refers to. Returns how many became free.
   int64_t evict(int64_t n_pages);
@@ -49,11 +50,11 @@ class PrefixIndex {
   struct Node;
   using Children = std::map<PageTokens, std::list<Node>::iterator>;
   struct Node {
-    Node* parent = nullptr;        ///< null: the page is a sequence's first
+    Node* parent = nullptr;  ///< null: the page is a sequence's first
     Children children;
-    Children::iterator edge;       ///< its own entry in the parent's children
+    Children::iterator edge;  ///< its own entry in the parent's children
     PageId page = -1;
-    mutable bool pinned = false;   ///< n_evictable(): the page or one below it is in use
+    mutable bool pinned = false;  ///< n_evictable(): the page or one below it is in use
   };
 
   Children& children_of(Node* node) { return node == nullptr ? first_pages_ : node->children; }

@@ -62,7 +62,8 @@ int64_t SequenceCache::pages_needed(int64_t n_rows) const {
 bool SequenceCache::reserve(int64_t n_rows) {
   if (n_rows <= 0) return true;
   if (pages_needed(n_rows) > pool_->n_free()) return false;
-  pages_.reserve(static_cast<size_t>(pages_for(n_rows_ + n_rows)));  // the only step that may throw comes first
+  pages_.reserve(
+      static_cast<size_t>(pages_for(n_rows_ + n_rows)));  // the only step that may throw comes first
   if (last_page_needs_copy()) {
     PageId& last = pages_[static_cast<size_t>(n_rows_ / kPageRows)];
     const PageId copy = pool_->acquire();

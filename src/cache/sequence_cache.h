@@ -8,9 +8,9 @@
 
 namespace mla {
 
-/// The cached rows of one sequence: its page table and how many rows are valid. Pages may be shared with other sequences
-/// and with the prefix index; a shared page is copied before a row of it is written. Releases its pages when destroyed.
-/// The pool must outlive it. Not thread-safe.
+/// The cached rows of one sequence: its page table and how many rows are valid. Pages may be shared with
+/// other sequences and with the prefix index; a shared page is copied before a row of it is written. Releases
+/// its pages when destroyed. The pool must outlive it. Not thread-safe.
 class SequenceCache {
  public:
   explicit SequenceCache(PagePool& pool) : pool_(&pool) {}
@@ -22,16 +22,17 @@ class SequenceCache {
 
   /// A second sequence with the same rows: all pages shared, none copied until one of the two writes.
   SequenceCache fork() const;
-  /// Begins with full pages that somebody else computed; takes a reference to each. The sequence must be empty.
+  /// Begins with full pages that somebody else computed; takes a reference to each. The sequence must be
+  /// empty.
   void adopt(std::span<const PageId> full_pages);
-  /// Begins the next page as a copy of `page`, of which the first `n_rows` rows are valid here. The rows so far must end
-  /// at a page border. False, and nothing changed, when no page is free.
+  /// Begins the next page as a copy of `page`, of which the first `n_rows` rows are valid here. The rows so
+  /// far must end at a page border. False, and nothing changed, when no page is free.
   bool adopt_copy(PageId page, int64_t n_rows);
 
   /// Free pages that reserve(n_rows) would take from the pool.
   int64_t pages_needed(int64_t n_rows) const;
-  /// Makes rows size() ... size() + n_rows - 1 writable: new pages, and a copy of the last page when it is shared and
-  /// partly filled. False, and nothing changed, when the pool has too few free pages.
+  /// Makes rows size() ... size() + n_rows - 1 writable: new pages, and a copy of the last page when it is
+  /// shared and partly filled. False, and nothing changed, when the pool has too few free pages.
   bool reserve(int64_t n_rows);
   /// Counts rows that a forward has stored; they must have been reserved.
   void append(int64_t n_rows);

@@ -14,7 +14,8 @@
 namespace mla {
 namespace {
 
-/// Share of the available memory that a cache sized by itself takes; the rest is for activations and everybody else.
+/// Share of the available memory that a cache sized by itself takes; the rest is for activations and
+/// everybody else.
 constexpr double kMemoryShare = 0.8;
 
 constexpr double kMiB = 1024.0 * 1024.0;
@@ -38,7 +39,8 @@ std::optional<std::string> read_file(const char* path) {
 
 /// What a control group (version 2) has left; nothing when it has no limit ("max").
 std::optional<int64_t> control_group_memory() {
-  const auto limit_text = read_file("/sys/fs/cgroup/memory.max"), used_text = read_file("/sys/fs/cgroup/memory.current");
+  const auto limit_text = read_file("/sys/fs/cgroup/memory.max"),
+             used_text = read_file("/sys/fs/cgroup/memory.current");
   if (!limit_text || !used_text) return std::nullopt;
   const auto limit = leading_number(*limit_text), used = leading_number(*used_text);
   if (!limit || !used) return std::nullopt;
@@ -64,23 +66,27 @@ std::optional<int64_t> available_memory() {
   return system ? system : group;
 }
 
-Result<int64_t> choose_cache_pages(int64_t max_tokens, int64_t n_context, int64_t page_bytes, std::optional<int64_t> available) {
-  if (max_tokens < 0) return Error::usage(fmt::format("cache of {} tokens: expected 0 (automatic) or more", max_tokens));
+Result<int64_t> choose_cache_pages(int64_t max_tokens, int64_t n_context, int64_t page_bytes,
+                                   std::optional<int64_t> available) {
+  if (max_tokens < 0)
+    return Error::usage(fmt::format("cache of {} tokens: expected 0 (automatic) or more", max_tokens));
   const int64_t free_bytes = available.value_or(std::numeric_limits<int64_t>::max());
   if (max_tokens > 0) {
     const int64_t pages = pages_for(std::min(max_tokens, std::numeric_limits<int64_t>::max() - kPageRows));
     if (pages <= free_bytes / page_bytes) return pages;
     return Error::resource(fmt::format(
-        "a cache of {} tokens takes {:.0f} MiB ({} bytes per token), but only {:.0f} MiB of memory are available: at most {} tokens "
+        "a cache of {} tokens takes {:.0f} MiB ({} bytes per token), but only {:.0f} MiB of memory are "
+        "available: at most {} tokens "
         "fit; use a smaller cache or the int8 row format",
-        max_tokens, static_cast<double>(pages) * static_cast<double>(page_bytes) / kMiB, page_bytes / kPageRows,
-        static_cast<double>(free_bytes) / kMiB, free_bytes / page_bytes * kPageRows));
+        max_tokens, static_cast<double>(pages) * static_cast<double>(page_bytes) / kMiB,
+        page_bytes / kPageRows, static_cast<double>(free_bytes) / kMiB, free_bytes / page_bytes * kPageRows));
   }
   const int64_t share = static_cast<int64_t>(static_cast<double>(free_bytes) * kMemoryShare);
   const int64_t pages = std::min(pages_for(n_context), share / page_bytes);
   if (pages >= 1) return pages;
-  return Error::resource(fmt::format("one page of the cache ({} tokens) takes {:.1f} MiB, but only {:.1f} MiB of memory are available", kPageRows,
-                                     static_cast<double>(page_bytes) / kMiB, static_cast<double>(free_bytes) / kMiB));
+  return Error::resource(fmt::format(
+      "one page of the cache ({} tokens) takes {:.1f} MiB, but only {:.1f} MiB of memory are available",
+      kPageRows, static_cast<double>(page_bytes) / kMiB, static_cast<double>(free_bytes) / kMiB));
 }
 
 }  // namespace mla

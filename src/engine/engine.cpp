@@ -4,9 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <deque>
 #include <new>
-#include <unordered_map>
 #include <utility>
 
 #include "base/checked.h"
@@ -16,7 +14,7 @@
 namespace mla {
 namespace {
 
-/// Finished sequences whose status is remembered.
+/// Slots for the status of finished sequences.
 constexpr size_t kRemembered = 4096;
 
 /// Logits of evaluate() that are held at once, unless the caller fixes the chunk.
@@ -59,37 +57,47 @@ struct BatchBuffers {
 Status check_ids(std::span<const int32_t> ids, int64_t n_vocab, const char* what) {
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] >= 0 && ids[i] < n_vocab) continue;
-    return Error::usage(fmt::format("{} {} is token {}: expected an id from 0 to {}", what, i, ids[i], n_vocab - 1));
+    return Error::usage(
+        fmt::format("{} {} is token {}: expected an id from 0 to {}", what, i, ids[i], n_vocab - 1));
   }
   return {};
 }
 
 Error out_of_memory(const char* doing) {
-  return Error::resource(fmt::format("not enough memory for {}: use a smaller chunk or batch, or a smaller cache", doing));
+  return Error::resource(
+      fmt::format("not enough memory for {}: use a smaller chunk or batch, or a smaller cache", doing));
 }
 
 }  // namespace
 
 std::string_view finish_reason_name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kNone: return "none";
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kCancelled: return "cancelled";
+    case FinishReason::kNone:
+      return "none";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
   }
   return "unknown";
 }
 
 struct Engine::Impl {
   Impl(std::shared_ptr<const Model> m, const EngineOptions& o, std::unique_ptr<PagePool> p)
-      : model(std::move(m)), options(o), pool(std::move(p)),
+      : model(std::move(m)),
+        options(o),
+        pool(std::move(p)),
         scheduler(*pool, options.chunk, options.max_batch_tokens, options.share_prefixes) {}
 
   std::span<const float> forward(const BatchBuffers& batch);
   void advance(const std::vector<PlannedSlice>& slices, std::span<const float> logits, StepReport& report);
   void accept(Sequence& sequence, const SampledToken& token);
   void finish(SequenceId id, FinishReason reason);
-  int64_t max_sequence_tokens() const { return std::min(model->config().n_context, pool->n_pages() * kPageRows); }
+  int64_t max_sequence_tokens() const {
+    return std::min(model->config().n_context, pool->n_pages() * kPageRows);
+  }
   int64_t n_vocab() const { return model->config().n_vocab; }
 
   std::shared_ptr<const Model> model;
@@ -99,25 +107,30 @@ struct Engine::Impl {
   SequenceId next_id = 1;
   BatchBuffers buffers;
   std::vector<float> host_logits;  ///< [logit rows of the last forward, n_vocab]
-  std::unordered_map<SequenceId, SequenceStatus> finished;
-  std::deque<SequenceId> finished_order;
+  /// The status of finished sequence i is in slot i % kRemembered, unless another has taken the slot since.
+  std::vector<std::pair<SequenceId, SequenceStatus>> finished{kRemembered};
 };
 
 Engine::Engine() = default;
 Engine::~Engine() = default;
 
-Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options) try {
-  if (options.chunk < 1) return Error::usage(fmt::format("chunk = {}: expected at least 1 token", options.chunk));
+Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model,
+                                               const EngineOptions& options) try {
+  if (options.chunk < 1)
+    return Error::usage(fmt::format("chunk = {}: expected at least 1 token", options.chunk));
   if (options.max_batch_tokens < 1) {
-    return Error::usage(fmt::format("max_batch_tokens = {}: expected at least 1 token", options.max_batch_tokens));
+    return Error::usage(
+        fmt::format("max_batch_tokens = {}: expected at least 1 token", options.max_batch_tokens));
   }
   const Config& config = model->config();
   RowLayout layout = config.row_layout(options.cache_format);
   const auto page_bytes = (Checked<int64_t>(config.n_layers) * kPageRows * layout.row_bytes()).get();
   if (!page_bytes || *page_bytes < 1) {
-    return Error::usage(fmt::format("a cache row of {} bytes in {} layers: no page can hold it", layout.row_bytes(), config.n_layers));
+    return Error::usage(fmt::format("a cache row of {} bytes in {} layers: no page can hold it",
+                                    layout.row_bytes(), config.n_layers));
   }
-  MLA_ASSIGN(const int64_t n_pages, choose_cache_pages(options.max_tokens, config.n_context, *page_bytes, available_memory()));
+  MLA_ASSIGN(const int64_t n_pages,
+             choose_cache_pages(options.max_tokens, config.n_context, *page_bytes, available_memory()));
   MLA_ASSIGN(auto pool, PagePool::create(model->backend(), std::move(layout), config.n_layers, n_pages));
   std::unique_ptr<Engine> engine(new Engine());
   engine->impl_ = std::make_unique<Impl>(std::move(model), options, std::move(pool));
@@ -126,11 +139,13 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   return out_of_memory("an engine");
 }
 
-// -- requests ----------------------------------------------------------------------------------------------------------
+// -- requests
+// ----------------------------------------------------------------------------------------------------------
 
 Result<SequenceId> Engine::submit(Request request) try {
   const int64_t n_vocab = impl_->n_vocab(), n_prompt = static_cast<int64_t>(request.prompt.size());
-  if (n_prompt == 0) return Error::usage("the prompt is empty: a model needs at least one token (BOS) to start from");
+  if (n_prompt == 0)
+    return Error::usage("the prompt is empty: a model needs at least one token (BOS) to start from");
   MLA_TRY(check_ids(request.prompt, n_vocab, "prompt position"));
   MLA_TRY(check_ids(request.stop_tokens, n_vocab, "stop token"));
   MLA_TRY(request.sampling.validate(n_vocab));
@@ -139,13 +154,17 @@ Result<SequenceId> Engine::submit(Request request) try {
   }
   const int64_t n_context = impl_->model->config().n_context, capacity = impl_->pool->n_pages() * kPageRows;
   if (n_prompt + 1 > n_context) {
-    return Error::usage(fmt::format("the prompt has {} tokens and the answer at least 1, but the model's context is {} tokens: shorten the prompt",
-                                    n_prompt, n_context));
+    return Error::usage(
+        fmt::format("the prompt has {} tokens and the answer at least 1, but the model's context is {} "
+                    "tokens: shorten the prompt",
+                    n_prompt, n_context));
   }
   if (n_prompt + 1 > capacity) {
-    return Error::usage(fmt::format("the prompt has {} tokens and the answer at least 1, but the cache holds {} tokens ({} MiB): shorten the prompt "
-                                    "or use a larger cache",
-                                    n_prompt, capacity, impl_->pool->total_bytes() >> 20));
+    return Error::usage(
+        fmt::format("the prompt has {} tokens and the answer at least 1, but the cache holds {} tokens ({} "
+                    "MiB): shorten the prompt "
+                    "or use a larger cache",
+                    n_prompt, capacity, impl_->pool->total_bytes() >> 20));
   }
   const SequenceId id = impl_->next_id++;
   impl_->scheduler.submit(std::make_unique<Sequence>(id, std::move(request), n_vocab, *impl_->pool));
@@ -158,13 +177,18 @@ void Engine::cancel(SequenceId id) {
   if (impl_->scheduler.find(id) != nullptr) impl_->finish(id, FinishReason::kCancelled);
 }
 
-bool Engine::busy() const { return impl_->scheduler.n_running() + impl_->scheduler.n_waiting() > 0; }
+bool Engine::busy() const {
+  return impl_->scheduler.n_running() + impl_->scheduler.n_waiting() > 0;
+}
 
 Result<SequenceStatus> Engine::status(SequenceId id) const {
   if (const Sequence* sequence = impl_->scheduler.find(id)) return sequence->status;
-  const auto found = impl_->finished.find(id);
-  if (found != impl_->finished.end()) return found->second;
-  return Error::usage(fmt::format("no sequence {} is known: the last {} finished ones are remembered", id, kRemembered));
+  if (id > 0) {
+    const auto& [owner, finished] = impl_->finished[static_cast<size_t>(id) % kRemembered];
+    if (owner == id) return finished;
+  }
+  return Error::usage(fmt::format(
+      "no sequence {} is known: of the finished, about the last {} are remembered", id, kRemembered));
 }
 
 void Engine::Impl::finish(SequenceId id, FinishReason reason) {
@@ -172,16 +196,14 @@ void Engine::Impl::finish(SequenceId id, FinishReason reason) {
   status.finished = true;
   status.reason = reason;
   scheduler.remove(id);
-  finished[id] = status;
-  finished_order.push_back(id);
-  if (finished_order.size() <= kRemembered) return;
-  finished.erase(finished_order.front());
-  finished_order.pop_front();
+  finished[static_cast<size_t>(id) % kRemembered] = {id, status};
 }
 
-// -- the step ----------------------------------------------------------------------------------------------------------
+// -- the step
+// ----------------------------------------------------------------------------------------------------------
 
-/// One forward. Returns the logits that the batch asks for, [logit_rows.size(), n_vocab], valid until the next one.
+/// One forward. Returns the logits that the batch asks for, [logit_rows.size(), n_vocab], valid until the
+/// next one.
 std::span<const float> Engine::Impl::forward(const BatchBuffers& buffers) {
   ScratchScope scratch(model->backend());
   host_logits.resize(buffers.logit_rows.size() * static_cast<size_t>(n_vocab()));
@@ -215,13 +237,17 @@ Result<StepReport> Engine::step() {
   return report;
 }
 
-/// Counts the rows that the forward has stored and samples where a sequence has no pending tokens left. Everything that may
-/// run out of memory comes before the sequence changes; the rows of those not reached are stored again by the next step.
-void Engine::Impl::advance(const std::vector<PlannedSlice>& slices, std::span<const float> logits, StepReport& report) {
+/// Counts the rows that the forward has stored and samples where a sequence has no pending tokens left.
+/// Everything that may run out of memory comes before the sequence changes; the rows of those not reached are
+/// stored again by the next step.
+void Engine::Impl::advance(const std::vector<PlannedSlice>& slices, std::span<const float> logits,
+                           StepReport& report) {
   size_t row = 0;
   for (const PlannedSlice& slice : slices) {
-    const std::span<const float> own = slice.completes ? logits.subspan(row++ * static_cast<size_t>(n_vocab()), static_cast<size_t>(n_vocab()))
-                                                       : std::span<const float>();
+    const std::span<const float> own =
+        slice.completes
+            ? logits.subspan(row++ * static_cast<size_t>(n_vocab()), static_cast<size_t>(n_vocab()))
+            : std::span<const float>();
     Sequence* sequence = scheduler.find(slice.id);
     if (sequence == nullptr) continue;  // an earlier sequence's callback has cancelled it
     const bool decodes = slice.n_new == 1 && sequence->status.n_generated > 0;
@@ -230,7 +256,8 @@ void Engine::Impl::advance(const std::vector<PlannedSlice>& slices, std::span<co
       sequence->cache.append(slice.n_new);
       continue;
     }
-    if (sequence->tokens.size() == sequence->tokens.capacity()) sequence->tokens.reserve(2 * sequence->tokens.size());
+    if (sequence->tokens.size() == sequence->tokens.capacity())
+      sequence->tokens.reserve(2 * sequence->tokens.size());
     const SampledToken token = sequence->sampler.sample(own);
     sequence->cache.append(slice.n_new);
     ++report.n_new_tokens;
@@ -243,10 +270,12 @@ void Engine::Impl::accept(Sequence& sequence, const SampledToken& token) {
   const Request& request = sequence.request;
   sequence.tokens.push_back(token.token);
   if (sequence.status.n_generated++ == 0) {
-    sequence.status.ttft_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - sequence.submitted).count();
+    sequence.status.ttft_seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - sequence.submitted).count();
     scheduler.publish(sequence);  // its prompt's pages, for requests that come while it answers
   }
-  const bool stops = std::find(request.stop_tokens.begin(), request.stop_tokens.end(), token.token) != request.stop_tokens.end();
+  const bool stops = std::find(request.stop_tokens.begin(), request.stop_tokens.end(), token.token) !=
+                     request.stop_tokens.end();
 
   // The callback may cancel its own sequence, which destroys it: so the callback is held here while it runs.
   bool goes_on = true;
@@ -257,23 +286,27 @@ void Engine::Impl::accept(Sequence& sequence, const SampledToken& token) {
   }
   if (stops || !goes_on) {
     finish(id, FinishReason::kStop);
-  } else if (sequence.status.n_generated >= request.max_new_tokens || sequence.n_tokens() >= max_sequence_tokens()) {
+  } else if (sequence.status.n_generated >= request.max_new_tokens ||
+             sequence.n_tokens() >= max_sequence_tokens()) {
     finish(id, FinishReason::kLength);
   }
 }
 
-// -- evaluation --------------------------------------------------------------------------------------------------------
+// -- evaluation
+// --------------------------------------------------------------------------------------------------------
 
-Status Engine::evaluate(std::span<const int32_t> ids, int64_t chunk,
-                        const std::function<Status(int64_t first_row, std::span<const float> logits)>& on_rows) try {
+Status Engine::evaluate(
+    std::span<const int32_t> ids, int64_t chunk,
+    const std::function<Status(int64_t first_row, std::span<const float> logits)>& on_rows) try {
   Impl& m = *impl_;
   const int64_t n = static_cast<int64_t>(ids.size());
   if (n == 0) return Error::usage("no token ids to evaluate");
   if (chunk < 0) return Error::usage(fmt::format("chunk = {}: expected 0 (automatic) or more", chunk));
   MLA_TRY(check_ids(ids, m.n_vocab(), "position"));
   if (n > m.max_sequence_tokens()) {
-    return Error::usage(fmt::format("{} tokens to evaluate, but the model's context is {} tokens and the cache holds {}", n,
-                                    m.model->config().n_context, m.pool->n_pages() * kPageRows));
+    return Error::usage(
+        fmt::format("{} tokens to evaluate, but the model's context is {} tokens and the cache holds {}", n,
+                    m.model->config().n_context, m.pool->n_pages() * kPageRows));
   }
   if (chunk == 0) {
     const int64_t rows = kLogitBytes / static_cast<int64_t>(sizeof(float)) / m.n_vocab();
@@ -281,8 +314,9 @@ Status Engine::evaluate(std::span<const int32_t> ids, int64_t chunk,
   }
   SequenceCache cache(*m.pool);
   if (!m.scheduler.free_pages(pages_for(n)) || !cache.reserve(n)) {
-    return Error::resource(fmt::format("{} tokens to evaluate need {} cache pages, but running sequences leave {} of {}", n, pages_for(n),
-                                       m.pool->n_free(), m.pool->n_pages()));
+    return Error::resource(
+        fmt::format("{} tokens to evaluate need {} cache pages, but running sequences leave {} of {}", n,
+                    pages_for(n), m.pool->n_free(), m.pool->n_pages()));
   }
   BatchBuffers buffers;
   for (int64_t first = 0; first < n; first += chunk) {
@@ -299,12 +333,23 @@ Status Engine::evaluate(std::span<const int32_t> ids, int64_t chunk,
   return out_of_memory("an evaluation");
 }
 
-// -- what it stands on -------------------------------------------------------------------------------------------------
+// -- what it stands on
+// -------------------------------------------------------------------------------------------------
 
-int64_t Engine::max_sequence_tokens() const { return impl_->max_sequence_tokens(); }
-int64_t Engine::n_reusable_pages() const { return impl_->scheduler.prefixes().n_evictable(); }
-void Engine::drop_prefixes() { impl_->scheduler.prefixes().clear(); }
-const PagePool& Engine::cache() const { return *impl_->pool; }
-const Model& Engine::model() const { return *impl_->model; }
+int64_t Engine::max_sequence_tokens() const {
+  return impl_->max_sequence_tokens();
+}
+int64_t Engine::n_reusable_pages() const {
+  return impl_->scheduler.prefixes().n_evictable();
+}
+void Engine::drop_prefixes() {
+  impl_->scheduler.prefixes().clear();
+}
+const PagePool& Engine::cache() const {
+  return *impl_->pool;
+}
+const Model& Engine::model() const {
+  return *impl_->model;
+}
 
 }  // namespace mla

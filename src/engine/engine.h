@@ -15,8 +15,9 @@ namespace mla {
 
 struct EngineOptions {
   RowFormat cache_format = RowFormat::kBF16;
-  int64_t max_tokens = 0;      ///< cache capacity in tokens over all sequences; 0 = the model's context, or what fits in memory
-  int64_t chunk = 512;         ///< prompt tokens of one sequence that go through one step
+  /// Cache capacity in tokens over all sequences; 0 = the model's context, or what fits in memory
+  int64_t max_tokens = 0;
+  int64_t chunk = 512;              ///< prompt tokens of one sequence that go through one step
   int64_t max_batch_tokens = 1024;  ///< tokens of one step; also the most sequences that run at once
   MlaForm mla_form = MlaForm::kAuto;
   bool share_prefixes = true;  ///< sequences with equal beginnings share full pages
@@ -26,12 +27,12 @@ enum class FinishReason { kNone, kStop, kLength, kCancelled };
 std::string_view finish_reason_name(FinishReason reason);  ///< "none", "stop", "length", "cancelled"
 
 struct Request {
-  std::vector<int32_t> prompt;        ///< token ids, BOS included where the model wants it; at least one
+  std::vector<int32_t> prompt;  ///< token ids, BOS included where the model wants it; at least one
   SamplingParams sampling;
-  int64_t max_new_tokens = 256;       ///< at least 1; the sequence also ends where the context or the cache ends
-  std::vector<int32_t> stop_tokens;   ///< ends the sequence; the token itself is reported with reason kStop
-  /// Called inside step() for each new token, a stop token included. Return false to end the sequence (a stop string was
-  /// seen). It may submit and cancel, but not step or evaluate.
+  int64_t max_new_tokens = 256;  ///< at least 1; the sequence also ends where the context or the cache ends
+  std::vector<int32_t> stop_tokens;  ///< ends the sequence; the token itself is reported with reason kStop
+  /// Called inside step() for each new token, a stop token included. Return false to end the sequence (a stop
+  /// string was seen). It may submit and cancel, but not step or evaluate.
   std::function<bool(const SampledToken&)> on_token;
 };
 
@@ -42,48 +43,54 @@ struct SequenceStatus {
   FinishReason reason = FinishReason::kNone;
   int64_t n_prompt = 0, n_cached = 0;  ///< prompt tokens; how many of them were found in shared pages
   int64_t n_generated = 0;
-  double ttft_seconds = 0.0;           ///< submit to first token
+  double ttft_seconds = 0.0;  ///< submit to first token
 };
 
 struct StepReport {
   int64_t n_prompt_tokens = 0;  ///< prompt tokens computed in this step
   int64_t n_new_tokens = 0;     ///< tokens generated in this step
   int64_t n_running = 0, n_waiting = 0;
-  int64_t n_preemptions = 0;    ///< sequences that gave their pages back in this step and compute them again later
+  /// Sequences that gave their pages back in this step and compute them again later
+  int64_t n_preemptions = 0;
 };
 
-/// Runs many sequences on one model: every step is one forward over a mixed batch of prompt chunks and decode steps.
-/// Not thread-safe: one thread submits and steps.
+/// Runs many sequences on one model: every step is one forward over a mixed batch of prompt chunks and decode
+/// steps. Not thread-safe: one thread submits and steps.
 class Engine {
  public:
-  /// The model's backend must outlive the engine. Errors: kUsage for options out of range; kResource when the cache does
-  /// not fit in memory, with the numbers.
-  static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model, const EngineOptions& options);
+  /// The model's backend must outlive the engine. Errors: kUsage for options out of range; kResource when the
+  /// cache does not fit in memory, with the numbers.
+  static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model,
+                                                const EngineOptions& options);
   ~Engine();
 
-  /// Errors: kUsage for an empty prompt, ids outside the vocabulary, bad sampling parameters, or a prompt (plus one token)
-  /// that cannot fit in the cache or the model's context, with the numbers.
+  /// Errors: kUsage for an empty prompt, ids outside the vocabulary, bad sampling parameters, or a prompt
+  /// (plus one token) that cannot fit in the cache or the model's context, with the numbers.
   Result<SequenceId> submit(Request request);
-  /// One forward. Does nothing when nothing runs. Errors: kResource (out of memory); a sequence either advanced and its
-  /// token was reported, or stays as it was, so that the step can be tried again.
+  /// One forward. Does nothing when nothing runs. Errors: kResource (out of memory); a sequence either
+  /// advanced and its token was reported, or stays as it was, so that the step can be tried again.
   Result<StepReport> step();
   /// Ends a sequence in any state and releases its pages; nothing happens when it is finished or unknown.
   void cancel(SequenceId id);
   /// Whether any sequence is unfinished.
   bool busy() const;
-  /// Of a running, waiting or finished sequence; of the finished the last 4096 are remembered. Errors: kUsage for others.
+  /// Of a running, waiting or finished sequence; finished ones are remembered for the next few thousand
+  /// submissions. Errors: kUsage for others.
   Result<SequenceStatus> status(SequenceId id) const;
 
-  /// Logits of every token of `ids` [n, n_vocab], row i after tokens 0 ... i, computed in chunks of `chunk` (0 = the
-  /// engine's, or less so that a chunk's logits stay small) in a sequence of its own that shares no pages and leaves none;
-  /// `on_rows(first_row, logits)` is called per chunk. Errors: kUsage for no ids, ids outside the vocabulary or more than the
-  /// context or the cache holds; kResource when running sequences hold too many pages; what on_rows returns.
+  /// Logits of every token of `ids` [n, n_vocab], row i after tokens 0 ... i, computed in chunks of `chunk`
+  /// (0 = the engine's, or less so that a chunk's logits stay small) in a sequence of its own that shares no
+  /// pages and leaves none; `on_rows(first_row, logits)` is called per chunk. Errors: kUsage for no ids, ids
+  /// outside the vocabulary or more than the context or the cache holds; kResource when running sequences
+  /// hold too many pages; what on_rows returns.
   Status evaluate(std::span<const int32_t> ids, int64_t chunk,
                   const std::function<Status(int64_t first_row, std::span<const float> logits)>& on_rows);
 
-  /// Tokens that one sequence may have, prompt and answer together: the model's context or the cache, whichever is less.
+  /// Tokens that one sequence may have, prompt and answer together: the model's context or the cache,
+  /// whichever is less.
   int64_t max_sequence_tokens() const;
-  /// Pages kept for prompts with equal beginnings that no sequence uses now; they are given up when pages are needed.
+  /// Pages kept for prompts with equal beginnings that no sequence uses now; they are given up when pages are
+  /// needed.
   int64_t n_reusable_pages() const;
   /// Forgets them.
   void drop_prefixes();

@@ -9,14 +9,16 @@
 namespace mla {
 
 Scheduler::Scheduler(PagePool& pool, int64_t chunk, int64_t max_batch_tokens, bool share_prefixes)
-    : pool_(pool), prefixes_(pool), chunk_(chunk), max_batch_tokens_(max_batch_tokens), share_prefixes_(share_prefixes) {}
+    : pool_(pool),
+      prefixes_(pool),
+      chunk_(chunk),
+      max_batch_tokens_(max_batch_tokens),
+      share_prefixes_(share_prefixes) {}
 
-Sequence* Scheduler::find(SequenceId id) {
+Sequence* Scheduler::find(SequenceId id) const {
   const auto found = sequences_.find(id);
   return found == sequences_.end() ? nullptr : found->second.get();
 }
-
-const Sequence* Scheduler::find(SequenceId id) const { return const_cast<Scheduler*>(this)->find(id); }
 
 void Scheduler::submit(std::unique_ptr<Sequence> sequence) {
   const SequenceId id = sequence->id;
@@ -71,8 +73,8 @@ int64_t Scheduler::pages_promised() const {
 
 bool Scheduler::admit(Sequence& sequence) {
   adopt_prefix(sequence);
-  // Room for all that is pending and one new token, here and in every running sequence: who is admitted starts to answer
-  // before pages run out again.
+  // Room for all that is pending and one new token, here and in every running sequence: who is admitted
+  // starts to answer before pages run out again.
   const int64_t needed = sequence.cache.pages_needed(sequence.n_pending() + 1) + pages_promised();
   const bool fits = needed <= pool_.n_free() || needed <= pool_.n_free() + prefixes_.n_evictable();
   if (!fits) {
@@ -137,8 +139,8 @@ bool Scheduler::reserve_or_preempt(Sequence& sequence, int64_t n_new, Plan& plan
 }
 
 void Scheduler::preempt(Sequence& sequence) {
-  // Its full pages stay findable: they are freed one by one, last page first, and what is left of them shortens the
-  // recomputation.
+  // Its full pages stay findable: they are freed one by one, last page first, and what is left of them
+  // shortens the recomputation.
   publish(sequence);
   sequence.cache.clear();
   running_.erase(sequence.id);

@@ -21,16 +21,16 @@ struct PlannedSlice {
 
 /// Decides who runs, and owns the sequences and the pages they hold.
 ///
-/// Older requests come first everywhere: waiting ones are admitted in order of submission, and when pages run out the
-/// youngest running sequence gives its pages back and waits again (it recomputes them later from its tokens). So the oldest
-/// always advances, and every request that fits alone is finished.
+/// Older requests come first everywhere: waiting ones are admitted in order of submission, and when pages run
+/// out the youngest running sequence gives its pages back and waits again (it recomputes them later from its
+/// tokens). So the oldest always advances, and every request that fits alone is finished.
 class Scheduler {
  public:
   Scheduler(PagePool& pool, int64_t chunk, int64_t max_batch_tokens, bool share_prefixes);
 
   void submit(std::unique_ptr<Sequence> sequence);
-  /// The next step: one token of every sequence that decodes, then prompt chunks within max_batch_tokens, the sequences
-  /// that waited longest for a chunk first. Rows for all planned tokens are reserved. May preempt.
+  /// The next step: one token of every sequence that decodes, then prompt chunks within max_batch_tokens, the
+  /// sequences that waited longest for a chunk first. Rows for all planned tokens are reserved. May preempt.
   std::vector<PlannedSlice> plan();
   /// Takes rows back that plan() reserved and no forward filled.
   void unplan(std::span<const PlannedSlice> slices);
@@ -41,8 +41,8 @@ class Scheduler {
   /// Frees pages until n are free, from the prefix index only. False when they are too few.
   bool free_pages(int64_t n);
 
-  Sequence* find(SequenceId id);
-  const Sequence* find(SequenceId id) const;
+  /// Null for one that is finished or unknown.
+  Sequence* find(SequenceId id) const;
   int64_t n_running() const { return static_cast<int64_t>(running_.size()); }
   int64_t n_waiting() const { return static_cast<int64_t>(waiting_.size()); }
   int64_t n_preemptions() const { return n_preemptions_; }

@@ -16,9 +16,10 @@ struct Threshold {
   double total = 0.0;  ///< weight of all tokens
 };
 
-/// The exponent below which nothing can belong to the most probable tokens that sum to `mass` of the total: weights are
-/// summed in bins of about equal exponents, highest first, until the sum is reached. f32 is exact enough for that, and
-/// half the time: this is the one pass that takes an exponential of the whole vocabulary.
+/// The exponent below which nothing can belong to the most probable tokens that sum to `mass` of the total:
+/// weights are summed in bins of about equal exponents, highest first, until the sum is reached. f32 is exact
+/// enough for that, and half the time: this is the one pass that takes an exponential of the whole
+/// vocabulary.
 Threshold mass_threshold(std::span<const float> logits, float highest, float temperature, double mass) {
   constexpr int kBins = 256;
   constexpr float kBinsPerUnit = 8.0F;  // 256 bins reach exp(-32), 10^-14 of the highest weight
@@ -28,7 +29,8 @@ Threshold mass_threshold(std::span<const float> logits, float highest, float tem
     const float exponent = (logit - highest) * scale;
     if (!(exponent > -80.0F)) continue;  // nothing in f64 sums; also NaN
     const float weight = std::exp(std::min(exponent, 0.0F));
-    in_bin[static_cast<size_t>(std::min(-std::min(exponent, 0.0F) * kBinsPerUnit, static_cast<float>(kBins - 1)))] += weight;
+    in_bin[static_cast<size_t>(
+        std::min(-std::min(exponent, 0.0F) * kBinsPerUnit, static_cast<float>(kBins - 1)))] += weight;
   }
   Threshold found;
   for (const double m : in_bin) found.total += m;
@@ -36,7 +38,8 @@ Threshold mass_threshold(std::span<const float> logits, float highest, float tem
   for (int bin = 0; bin + 1 < kBins; ++bin) {
     sum += in_bin[static_cast<size_t>(bin)];
     if (sum < mass * found.total) continue;
-    // One bin more than needed: a sum that meets `mass` within rounding is decided by whoever reads the list, not here.
+    // One bin more than needed: a sum that meets `mass` within rounding is decided by whoever reads the list,
+    // not here.
     found.exponent = -static_cast<double>(bin + 2) / static_cast<double>(kBinsPerUnit);
     break;
   }
@@ -81,7 +84,8 @@ float kth_highest(std::span<const float> logits, int64_t k) {
   return kept.front();
 }
 
-Candidates::Candidates(std::span<const float> logits, double temperature, int64_t top_k, const Needed& needed) {
+Candidates::Candidates(std::span<const float> logits, double temperature, int64_t top_k,
+                       const Needed& needed) {
   const int32_t best = highest_logit(logits);
   if (best < 0) return;
   const float highest = sane_logit(logits[static_cast<size_t>(best)]);
@@ -124,7 +128,8 @@ void Candidates::keep_typical(double mass) {
     if (c.weight > 0.0) entropy += c.weight / total_ * (log_total - c.exponent);
   }
   const auto distance = [&](const Candidate& c) { return std::fabs(log_total - c.exponent - entropy); };
-  std::stable_sort(list_.begin(), list_.end(), [&](const Candidate& a, const Candidate& b) { return distance(a) < distance(b); });
+  std::stable_sort(list_.begin(), list_.end(),
+                   [&](const Candidate& a, const Candidate& b) { return distance(a) < distance(b); });
   size_t n = 0;
   for (double sum = 0.0; n < list_.size() && (n == 0 || sum < mass * total_); ++n) sum += list_[n].weight;
   while (n > 0 && n < list_.size() && distance(list_[n]) == distance(list_[n - 1])) ++n;

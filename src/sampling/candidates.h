@@ -14,17 +14,20 @@ struct Candidate {
   double weight = 0.0;    ///< exp(exponent): its probability up to a common factor
 };
 
-/// What the steps after top-k will read at most, so that the rest need not be listed. Each field alone is safe to leave as it is.
+/// What the steps after top-k will read at most, so that the rest need not be listed. Each field alone is
+/// safe to leave as it is.
 struct Needed {
-  double mass = 1.0;     ///< only the most probable tokens that together have this much of the probability
+  double mass = 1.0;  ///< only the most probable tokens that together have this much of the probability
   double exponent = -std::numeric_limits<double>::infinity();  ///< only tokens with at least this exponent
 };
 
-/// The tokens that may still be drawn, most probable first (ties: lower id first), and the steps that thin them out.
-/// Vocabularies have over 10^5 tokens: a step that needs a few of them finds a threshold first and sorts only those above.
+/// The tokens that may still be drawn, most probable first (ties: lower id first), and the steps that thin
+/// them out. Vocabularies have over 10^5 tokens: a step that needs a few of them finds a threshold first and
+/// sorts only those above.
 class Candidates {
  public:
-  /// All tokens with logits above -inf, or with top_k > 0 the top_k highest and those equal to the last of them.
+  /// All tokens with logits above -inf, or with top_k > 0 the top_k highest and those equal to the last of
+  /// them.
   Candidates(std::span<const float> logits, double temperature, int64_t top_k, const Needed& needed);
 
   /// arXiv 2202.00666: by distance of a token's surprise from the entropy, as many as reach `mass`.

@@ -40,7 +40,8 @@ std::vector<float>& adjusted_buffer() {
 
 Status SamplingParams::validate(int64_t n_vocab) const {
   if (!(temperature >= 0.0F) || !std::isfinite(temperature)) {
-    return Error::usage(fmt::format("temperature = {:g}: expected 0 (greedy) or a positive number", temperature));
+    return Error::usage(
+        fmt::format("temperature = {:g}: expected 0 (greedy) or a positive number", temperature));
   }
   if (top_k < 0) return Error::usage(fmt::format("top_k = {}: expected 0 (off) or more", top_k));
   MLA_TRY(check_range("top_p", top_p, 0.0, 1.0));
@@ -51,14 +52,17 @@ Status SamplingParams::validate(int64_t n_vocab) const {
   MLA_TRY(check_range("frequency_penalty", frequency_penalty, -2.0, 2.0));
   for (const auto& [token, bias] : logit_bias) {
     if (token < 0 || token >= n_vocab) {
-      return Error::usage(fmt::format("logit_bias of token {}: expected an id from 0 to {}", token, n_vocab - 1));
+      return Error::usage(
+          fmt::format("logit_bias of token {}: expected an id from 0 to {}", token, n_vocab - 1));
     }
     if (std::isnan(bias) || bias == std::numeric_limits<float>::infinity()) {
-      return Error::usage(fmt::format("logit_bias of token {} = {:g}: expected a number or -inf", token, bias));
+      return Error::usage(
+          fmt::format("logit_bias of token {} = {:g}: expected a number or -inf", token, bias));
     }
   }
   if (n_logprobs < -1 || n_logprobs > n_vocab) {
-    return Error::usage(fmt::format("n_logprobs = {}: expected -1 (none) to {}, the vocabulary's size", n_logprobs, n_vocab));
+    return Error::usage(
+        fmt::format("n_logprobs = {}: expected -1 (none) to {}, the vocabulary's size", n_logprobs, n_vocab));
   }
   return {};
 }
@@ -73,7 +77,8 @@ double uniform_draw(uint64_t seed, uint64_t index) {
 Sampler::Sampler(SamplingParams params, int64_t n_vocab) : params_(std::move(params)), n_vocab_(n_vocab) {}
 
 bool Sampler::penalizes() const {
-  return params_.repetition_penalty != 1.0F || params_.presence_penalty != 0.0F || params_.frequency_penalty != 0.0F;
+  return params_.repetition_penalty != 1.0F || params_.presence_penalty != 0.0F ||
+         params_.frequency_penalty != 0.0F;
 }
 
 void Sampler::observe_prompt(std::span<const int32_t> ids) {
@@ -86,7 +91,8 @@ void Sampler::adjust(std::span<float> logits) const {
   for (const auto& [token, use] : uses_) {
     float& logit = logits[static_cast<size_t>(token)];
     logit = logit < 0.0F ? logit * params_.repetition_penalty : logit / params_.repetition_penalty;
-    if (use.n_answer > 0) logit -= params_.presence_penalty + params_.frequency_penalty * static_cast<float>(use.n_answer);
+    if (use.n_answer > 0)
+      logit -= params_.presence_penalty + params_.frequency_penalty * static_cast<float>(use.n_answer);
   }
 }
 
@@ -160,16 +166,20 @@ SampledToken log_probabilities(std::span<const float> logits, int32_t token, int
   double sum = 0.0;
   for (const float logit : logits) sum += std::exp(sane_logit(logit) - highest);
   const double log_sum = highest + std::log(sum);
-  const auto logprob = [&](int32_t id) { return static_cast<float>(sane_logit(logits[static_cast<size_t>(id)]) - log_sum); };
+  const auto logprob = [&](int32_t id) {
+    return static_cast<float>(sane_logit(logits[static_cast<size_t>(id)]) - log_sum);
+  };
   result.logprob = logprob(token);
   if (n <= 0) return result;
 
   const float lowest = kth_highest(logits, n);
   for (size_t i = 0; i < logits.size(); ++i) {
-    if (sane_logit(logits[i]) >= lowest) result.top.push_back({static_cast<int32_t>(i), logprob(static_cast<int32_t>(i))});
+    if (sane_logit(logits[i]) >= lowest)
+      result.top.push_back({static_cast<int32_t>(i), logprob(static_cast<int32_t>(i))});
   }
   std::stable_sort(result.top.begin(), result.top.end(), [&](const TokenLogprob& a, const TokenLogprob& b) {
-    return sane_logit(logits[static_cast<size_t>(a.token)]) > sane_logit(logits[static_cast<size_t>(b.token)]);
+    return sane_logit(logits[static_cast<size_t>(a.token)]) >
+           sane_logit(logits[static_cast<size_t>(b.token)]);
   });
   result.top.resize(std::min(result.top.size(), static_cast<size_t>(n)));
   return result;

@@ -12,7 +12,8 @@ namespace mla {
 namespace {
 
 const LanguageModel& shipped_model() {
-  static const LanguageModel model = LanguageModel::open(test::source_dir() / "models" / "mla-default.gguf").value();
+  static const LanguageModel model =
+      LanguageModel::open(test::source_dir() / "models" / "mla-default.gguf").value();
   return model;
 }
 
@@ -34,7 +35,8 @@ TEST(LanguageModel, SaysWhatIsWrongWithAFile) {
   EXPECT_EQ(model.error().kind, ErrorKind::kInvalidFile);
   EXPECT_NE(model.error().message.find("LICENSE"), std::string::npos) << model.error().message;
   EXPECT_EQ(LanguageModel::open("no/such/file.gguf").error().kind, ErrorKind::kInvalidFile);
-  EXPECT_EQ(LanguageModel::open(test::golden("models/llama_mha"), {.n_threads = -1}).error().kind, ErrorKind::kUsage);
+  EXPECT_EQ(LanguageModel::open(test::golden("models/llama_mha"), {.n_threads = -1}).error().kind,
+            ErrorKind::kUsage);
 }
 
 TEST(LanguageModel, WithoutATokenizerTakesIds) {
@@ -55,8 +57,17 @@ TEST(Generator, StreamsTheTextThatItReturns) {
   std::string streamed;
   std::vector<int32_t> tokens;
   GenerationRequest request{.prompt = kPrompt, .max_new_tokens = 24};
-  request.on_text = [&](std::string_view text) { streamed += text; return true; };
-  request.on_token = [&](int32_t token) { tokens.push_back(token); return true; };
+  request.on_text = [&](std::string_view text) {
+    streamed += text;
+    return true;
+  };
+  request.n_log_probabilities = 2;
+  request.on_token = [&](const GeneratedToken& token) {
+    tokens.push_back(token.id);
+    EXPECT_EQ(token.most_probable.size(), 2U);
+    EXPECT_EQ(token.most_probable.at(0), (std::pair{token.id, token.log_probability})) << "greedy";
+    return true;
+  };
   const auto result = generator.generate(std::move(request));
   ASSERT_TRUE(result.ok()) << result.error().message;
   EXPECT_EQ(result->text, streamed);
@@ -81,7 +92,9 @@ TEST(Generator, ManyAtOnceGiveWhatEachGivesAlone) {
   Generator generator = Generator::create(shipped_model(), {.cache_tokens = 4096}).value();
   std::vector<GenerationRequest> requests;
   for (const char* prompt : {kPrompt, "The sun", "She said that", "In the morning the"}) {
-    requests.push_back({.prompt = prompt, .sampling = {.temperature = 0.8F, .top_p = 0.9F, .seed = requests.size()}, .max_new_tokens = 16});
+    requests.push_back({.prompt = prompt,
+                        .sampling = {.temperature = 0.8F, .top_p = 0.9F, .seed = requests.size()},
+                        .max_new_tokens = 16});
   }
   std::vector<GenerationId> ids;
   for (const GenerationRequest& request : requests) ids.push_back(generator.submit(request).value());
@@ -110,7 +123,7 @@ TEST(Generator, ACallbackThatSaysNoEndsIt) {
   Generator generator = Generator::create(shipped_model(), {.cache_tokens = 512}).value();
   GenerationRequest request{.prompt = kPrompt, .max_new_tokens = 50};
   int n = 0;
-  request.on_token = [&](int32_t) { return ++n < 3; };
+  request.on_token = [&](const GeneratedToken&) { return ++n < 3; };
   const auto result = generator.generate(std::move(request));
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->end, GenerationEnd::kStop);
@@ -136,8 +149,10 @@ TEST(Generator, RefusesWhatIsOutOfRange) {
 
 TEST(CacheSize, IsWhatAGeneratorStores) {
   for (const CacheElement element : {CacheElement::kF32, CacheElement::kBF16, CacheElement::kInt8}) {
-    const Generator generator = Generator::create(shipped_model(), {.cache = element, .cache_tokens = 64}).value();
-    EXPECT_EQ(cache_size(shipped_model().info().cache, element)->bytes_per_token, generator.cache_bytes_per_token());
+    const Generator generator =
+        Generator::create(shipped_model(), {.cache = element, .cache_tokens = 64}).value();
+    EXPECT_EQ(cache_size(shipped_model().info().cache, element)->bytes_per_token,
+              generator.cache_bytes_per_token());
     EXPECT_EQ(generator.cache_capacity_tokens(), 64);
   }
 }

@@ -7,7 +7,9 @@
 namespace mla {
 namespace {
 
-CacheDims dims_of(std::string_view name) { return find_named_model(name).value().dims; }
+CacheDims dims_of(std::string_view name) {
+  return find_named_model(name).value().dims;
+}
 
 const PublicFigure& figure(const std::vector<PublicFigure>& figures, std::string_view claim) {
   for (const PublicFigure& f : figures) {
@@ -81,7 +83,8 @@ TEST(CacheArithmetic, CountsWhatRowLayoutStores) {
             << model.name << ", " << n_kv_heads << " KV heads, " << row_format_name(format);
       }
       if (!d.has_mla()) continue;
-      EXPECT_EQ(mla_cache_cost(d, format).value().bytes_per_token, d.n_layers * RowLayout::mla(format, d.kv_rank, d.d_rope).row_bytes())
+      EXPECT_EQ(mla_cache_cost(d, format).value().bytes_per_token,
+                d.n_layers * RowLayout::mla(format, d.kv_rank, d.d_rope).row_bytes())
           << model.name;
     }
   }
@@ -107,7 +110,9 @@ TEST(CacheArithmetic, KnowsTheModelsByTheirUsualNames) {
 }
 
 TEST(CacheArithmetic, BytesOfKnownModels) {
-  const auto own = [](std::string_view name) { return own_cache_cost(dims_of(name), RowFormat::kBF16).value().bytes_per_token; };
+  const auto own = [](std::string_view name) {
+    return own_cache_cost(dims_of(name), RowFormat::kBF16).value().bytes_per_token;
+  };
   EXPECT_EQ(own("V2-Lite"), 27 * 576 * 2);
   EXPECT_EQ(own("Kimi-K2"), 70272);
   EXPECT_EQ(own("GPT-2"), 36864);         // 12 x 2 x 768 x 2 B

@@ -70,7 +70,8 @@ TEST(PagePool, LayersAndPagesDoNotOverlap) {
   }
   ASSERT_EQ(static_cast<int64_t>(rows.size()), n_layers * n_pages * kPageRows);
   EXPECT_EQ(*rows.rbegin() - *rows.begin(), (*pool)->total_bytes() - row_bytes);
-  for (auto row = rows.begin(); std::next(row) != rows.end(); ++row) EXPECT_EQ(*std::next(row) - *row, row_bytes);
+  for (auto row = rows.begin(); std::next(row) != rows.end(); ++row)
+    EXPECT_EQ(*std::next(row) - *row, row_bytes);
 }
 
 TEST(PagePool, CopiesAllRowsOfAllLayers) {

@@ -44,12 +44,14 @@ TEST_F(PrefixIndexTest, FindsFullPagesFromTheBeginningOnly) {
 
   EXPECT_EQ(index_.match(tokens(3 * kPageRows + 7)).pages, pages);
   EXPECT_EQ(index_.match(tokens(2 * kPageRows)).pages, std::vector<PageId>(pages.begin(), pages.begin() + 2));
-  EXPECT_TRUE(index_.match(tokens(kPageRows, kPageRows)).pages.empty()) << "the second page's tokens at the beginning";
+  EXPECT_TRUE(index_.match(tokens(kPageRows, kPageRows)).pages.empty())
+      << "the second page's tokens at the beginning";
   EXPECT_TRUE(index_.match({}).pages.empty());
 
   auto changed = tokens(3 * kPageRows);
   changed[0] = -5;
-  EXPECT_TRUE(index_.match(changed).pages.empty()) << "one different token before a page makes it another page";
+  EXPECT_TRUE(index_.match(changed).pages.empty())
+      << "one different token before a page makes it another page";
 }
 
 TEST_F(PrefixIndexTest, FindsTheLongestPartiallyEqualPage) {
@@ -107,7 +109,8 @@ TEST_F(PrefixIndexTest, EvictsLeastRecentlyUsedLeavesFirst) {
 
   EXPECT_EQ(index_.n_evictable(), 4);
   EXPECT_EQ(index_.evict(1), 1);
-  EXPECT_EQ(index_.match(tokens(2 * kPageRows, 500)).pages, std::vector{new_pages[0]}) << "the leaf went, not its parent";
+  EXPECT_EQ(index_.match(tokens(2 * kPageRows, 500)).pages, std::vector{new_pages[0]})
+      << "the leaf went, not its parent";
   index_.match(tokens(2 * kPageRows));
   EXPECT_EQ(index_.evict(2), 2);
   EXPECT_TRUE(index_.match(tokens(2 * kPageRows, 500)).pages.empty());

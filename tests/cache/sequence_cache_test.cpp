@@ -165,17 +165,20 @@ TEST_F(SequenceCacheTest, MovedFromSequenceOwnsNothing) {
   EXPECT_EQ(read_row(c, 4), 4);
 }
 
-// -- model-based -------------------------------------------------------------------------------------------------------
+// -- model-based
+// -------------------------------------------------------------------------------------------------------
 
 /// A row's content as a function of all tokens up to it.
 int64_t row_value(const std::vector<int32_t>& tokens, int64_t row) {
   uint64_t h = 1469598103934665603ULL;
-  for (int64_t i = 0; i <= row; ++i) h = (h ^ static_cast<uint32_t>(tokens[static_cast<size_t>(i)])) * 1099511628211ULL;
+  for (int64_t i = 0; i <= row; ++i)
+    h = (h ^ static_cast<uint32_t>(tokens[static_cast<size_t>(i)])) * 1099511628211ULL;
   return static_cast<int64_t>(h >> 20);
 }
 
-/// 10^5 random operations on sequences, forks and the prefix index, against the naive model: after every operation the
-/// number of references of every page must be what the live page tables and the index account for.
+/// 10^5 random operations on sequences, forks and the prefix index, against the naive model: after every
+/// operation the number of references of every page must be what the live page tables and the index account
+/// for.
 class CacheModelTest : public SequenceCacheTest {
  protected:
   struct Live {
@@ -245,7 +248,8 @@ class CacheModelTest : public SequenceCacheTest {
   }
 
   void check_rows(const Live& s) {
-    for (int64_t r = 0; r < s.cache.size(); ++r) ASSERT_EQ(read_row(s.cache, r), s.values[static_cast<size_t>(r)]) << "row " << r;
+    for (int64_t r = 0; r < s.cache.size(); ++r)
+      ASSERT_EQ(read_row(s.cache, r), s.values[static_cast<size_t>(r)]) << "row " << r;
   }
 
   std::mt19937_64 random_{20240607};

@@ -12,7 +12,8 @@ namespace {
 constexpr int64_t kMiB = 1 << 20;
 
 TEST(Capacity, ReadsAvailableMemory) {
-  EXPECT_EQ(parse_mem_available("MemTotal:  24 kB\nMemFree: 1 kB\nMemAvailable:   2048 kB\nBuffers: 7 kB\n"), 2048 * 1024);
+  EXPECT_EQ(parse_mem_available("MemTotal:  24 kB\nMemFree: 1 kB\nMemAvailable:   2048 kB\nBuffers: 7 kB\n"),
+            2048 * 1024);
   EXPECT_FALSE(parse_mem_available("MemTotal: 24 kB\n").has_value());
   EXPECT_FALSE(parse_mem_available("MemAvailable:").has_value());
   EXPECT_FALSE(parse_mem_available("MemAvailable: many kB").has_value());

@@ -16,7 +16,8 @@ using test::fake_answer;
 using test::fake_config;
 using test::FakeModel;
 
-constexpr EngineOptions kOptions{.cache_format = RowFormat::kF32, .max_tokens = 40 * kPageRows, .chunk = 32, .max_batch_tokens = 96};
+constexpr EngineOptions kOptions{
+    .cache_format = RowFormat::kF32, .max_tokens = 40 * kPageRows, .chunk = 32, .max_batch_tokens = 96};
 
 class EngineTest : public testing::Test {
  protected:
@@ -28,14 +29,19 @@ class EngineTest : public testing::Test {
 
   std::vector<int32_t> random_ids(int64_t n) {
     std::vector<int32_t> ids;
-    for (int64_t i = 0; i < n; ++i) ids.push_back(static_cast<int32_t>(random_() % static_cast<uint64_t>(fake_.config.n_vocab)));
+    for (int64_t i = 0; i < n; ++i)
+      ids.push_back(static_cast<int32_t>(random_() % static_cast<uint64_t>(fake_.config.n_vocab)));
     return ids;
   }
 
   /// Submits and gathers the answer in answers_.
-  SequenceId submit(std::vector<int32_t> prompt, int64_t n_new, SamplingParams sampling = {}, std::vector<int32_t> stops = {}) {
+  SequenceId submit(std::vector<int32_t> prompt, int64_t n_new, SamplingParams sampling = {},
+                    std::vector<int32_t> stops = {}) {
     auto tokens = std::make_shared<std::vector<int32_t>>();
-    Request request{.prompt = std::move(prompt), .sampling = std::move(sampling), .max_new_tokens = n_new, .stop_tokens = std::move(stops)};
+    Request request{.prompt = std::move(prompt),
+                    .sampling = std::move(sampling),
+                    .max_new_tokens = n_new,
+                    .stop_tokens = std::move(stops)};
     request.on_token = [tokens](const SampledToken& t) {
       tokens->push_back(t.token);
       return true;
@@ -71,11 +77,13 @@ class EngineTest : public testing::Test {
   int64_t preemptions_ = 0;
 };
 
-// -- one sequence ------------------------------------------------------------------------------------------------------
+// -- one sequence
+// ------------------------------------------------------------------------------------------------------
 
 TEST_F(EngineTest, AnswersAsTheModelAloneWould) {
   make();
-  for (const int64_t n_prompt : {int64_t{1}, int64_t{31}, int64_t{32}, int64_t{33}, kPageRows, 2 * kPageRows + 1}) {
+  for (const int64_t n_prompt :
+       {int64_t{1}, int64_t{31}, int64_t{32}, int64_t{33}, kPageRows, 2 * kPageRows + 1}) {
     const auto prompt = random_ids(n_prompt);
     const SequenceId id = submit(prompt, 70);
     run();
@@ -148,7 +156,10 @@ TEST_F(EngineTest, LogprobsArriveWithTheTokens) {
   const auto prompt = random_ids(4);
   std::vector<SampledToken> got;
   Request request{.prompt = prompt, .sampling = {.n_logprobs = 2}, .max_new_tokens = 3};
-  request.on_token = [&](const SampledToken& t) { got.push_back(t); return true; };
+  request.on_token = [&](const SampledToken& t) {
+    got.push_back(t);
+    return true;
+  };
   ASSERT_TRUE(engine_->submit(std::move(request)).ok());
   run();
   ASSERT_EQ(got.size(), 3U);
@@ -163,11 +174,16 @@ TEST_F(EngineTest, LogprobsArriveWithTheTokens) {
   }
 }
 
-// -- many sequences ----------------------------------------------------------------------------------------------------
+// -- many sequences
+// ----------------------------------------------------------------------------------------------------
 
 TEST_F(EngineTest, SixtyFourRaggedSequencesAnswerAsEachAlone) {
-  make({.cache_format = RowFormat::kF32, .max_tokens = 400 * kPageRows, .chunk = 50, .max_batch_tokens = 200});
-  struct Expected { SequenceId id; std::vector<int32_t> answer; };
+  make(
+      {.cache_format = RowFormat::kF32, .max_tokens = 400 * kPageRows, .chunk = 50, .max_batch_tokens = 200});
+  struct Expected {
+    SequenceId id;
+    std::vector<int32_t> answer;
+  };
   std::vector<Expected> all;
   for (int i = 0; i < 64; ++i) {
     const auto prompt = random_ids(1 + static_cast<int64_t>(random_() % 190));
@@ -206,12 +222,17 @@ TEST_F(EngineTest, NoStepExceedsItsBudget) {
 }
 
 TEST_F(EngineTest, ALongPromptDoesNotStarveShortOnesNorTheyIt) {
-  make({.cache_format = RowFormat::kF32, .max_tokens = 100 * kPageRows, .chunk = 32, .max_batch_tokens = 64, .share_prefixes = false});
+  make({.cache_format = RowFormat::kF32,
+        .max_tokens = 100 * kPageRows,
+        .chunk = 32,
+        .max_batch_tokens = 64,
+        .share_prefixes = false});
   const SequenceId long_one = submit(random_ids(1500), 1);
   int long_steps = 0;
   std::vector<SequenceId> short_ones;
   while (!status(long_one).finished) {
-    for (int i = 0; i < 2; ++i) short_ones.push_back(submit(random_ids(30), 1));  // nearly the budget of every step
+    for (int i = 0; i < 2; ++i)
+      short_ones.push_back(submit(random_ids(30), 1));  // nearly the budget of every step
     ASSERT_TRUE(engine_->step().ok());
     ASSERT_LT(++long_steps, 1000) << "the long prompt starves";
     EXPECT_TRUE(long_steps < 10 || status(short_ones[0]).finished) << "a short prompt waits for a long one";
@@ -225,9 +246,11 @@ TEST_F(EngineTest, ASeedGivesTheSameTokensUnderDifferentBatchMates) {
   std::vector<std::vector<int32_t>> greedy, sampled;
   for (const int n_mates : {0, 1, 7, 30}) {
     make();
-    for (int i = 0; i < n_mates / 2; ++i) submit(random_ids(1 + i * 9), 15, {.temperature = 1.0F, .seed = random_()});
+    for (int i = 0; i < n_mates / 2; ++i)
+      submit(random_ids(1 + i * 9), 15, {.temperature = 1.0F, .seed = random_()});
     const SequenceId a = submit(prompt, 40, sampling), b = submit(prompt, 40);
-    for (int i = n_mates / 2; i < n_mates; ++i) submit(random_ids(1 + i * 9), 15, {.temperature = 1.0F, .seed = random_()});
+    for (int i = n_mates / 2; i < n_mates; ++i)
+      submit(random_ids(1 + i * 9), 15, {.temperature = 1.0F, .seed = random_()});
     run();
     sampled.push_back(answer(a));
     greedy.push_back(answer(b));
@@ -239,13 +262,18 @@ TEST_F(EngineTest, ASeedGivesTheSameTokensUnderDifferentBatchMates) {
   EXPECT_NE(sampled[0], greedy[0]);
 }
 
-// -- pages run out -----------------------------------------------------------------------------------------------------
+// -- pages run out
+// -----------------------------------------------------------------------------------------------------
 
 TEST_F(EngineTest, WaitsInOrderWhenThePoolIsFull) {
-  make({.cache_format = RowFormat::kF32, .max_tokens = 4 * kPageRows, .chunk = 512, .max_batch_tokens = 512, .share_prefixes = false});
-  const SequenceId a = submit(random_ids(2 * kPageRows), 20);      // 3 pages
-  const SequenceId b = submit(random_ids(kPageRows), 20);          // 2 pages: does not fit beside a
-  const SequenceId c = submit(random_ids(3), 2);                   // would fit, but came after b
+  make({.cache_format = RowFormat::kF32,
+        .max_tokens = 4 * kPageRows,
+        .chunk = 512,
+        .max_batch_tokens = 512,
+        .share_prefixes = false});
+  const SequenceId a = submit(random_ids(2 * kPageRows), 20);  // 3 pages
+  const SequenceId b = submit(random_ids(kPageRows), 20);      // 2 pages: does not fit beside a
+  const SequenceId c = submit(random_ids(3), 2);               // would fit, but came after b
   auto report = engine_->step();
   ASSERT_TRUE(report.ok());
   EXPECT_EQ(report->n_running, 1);
@@ -262,13 +290,23 @@ TEST_F(EngineTest, WaitsInOrderWhenThePoolIsFull) {
 
 TEST_F(EngineTest, PreemptedSequencesResumeExactly) {
   for (const bool share : {false, true}) {
-    make({.cache_format = RowFormat::kF32, .max_tokens = 10 * kPageRows, .chunk = 64, .max_batch_tokens = 128, .share_prefixes = share});
+    make({.cache_format = RowFormat::kF32,
+          .max_tokens = 10 * kPageRows,
+          .chunk = 64,
+          .max_batch_tokens = 128,
+          .share_prefixes = share});
     preemptions_ = 0;
-    struct Expected { SequenceId id; std::vector<int32_t> answer; };
+    struct Expected {
+      SequenceId id;
+      std::vector<int32_t> answer;
+    };
     std::vector<Expected> all;
     for (int i = 0; i < 6; ++i) {  // each fits with its prompt, but they grow to 6 x 4 pages
       const auto prompt = random_ids(40);
-      const SamplingParams sampling{.temperature = i % 2 == 0 ? 0.0F : 1.0F, .repetition_penalty = 1.1F, .presence_penalty = 0.3F, .seed = 9};
+      const SamplingParams sampling{.temperature = i % 2 == 0 ? 0.0F : 1.0F,
+                                    .repetition_penalty = 1.1F,
+                                    .presence_penalty = 0.3F,
+                                    .seed = 9};
       all.push_back({submit(prompt, 200, sampling), fake_answer(fake_.config, prompt, sampling, 200)});
     }
     run();
@@ -294,7 +332,8 @@ TEST_F(EngineTest, ReusablePagesGiveWayToRunningSequences) {
   expect_no_leak();
 }
 
-// -- prefixes ----------------------------------------------------------------------------------------------------------
+// -- prefixes
+// ----------------------------------------------------------------------------------------------------------
 
 TEST_F(EngineTest, SharedPrefixesGiveTheSameTokensAndAreCounted) {
   make();
@@ -329,7 +368,8 @@ TEST_F(EngineTest, APartlyEqualPageIsCopied) {
   EXPECT_EQ(status(id).n_cached, kPageRows + 40);
   EXPECT_EQ(answer(id), fake_answer(fake_.config, other, {}, 10));
   EXPECT_EQ(status(same).n_cached, 2 * kPageRows);
-  EXPECT_EQ(answer(same), fake_answer(fake_.config, prompt, {}, 10)) << "the page that was copied is as it was";
+  EXPECT_EQ(answer(same), fake_answer(fake_.config, prompt, {}, 10))
+      << "the page that was copied is as it was";
   expect_no_leak();
 }
 
@@ -368,10 +408,15 @@ TEST_F(EngineTest, SharesNothingWhenToldSo) {
   EXPECT_EQ(status(second).n_cached, 0);
 }
 
-// -- cancellation ------------------------------------------------------------------------------------------------------
+// -- cancellation
+// ------------------------------------------------------------------------------------------------------
 
 TEST_F(EngineTest, CancelInEveryStateReleasesEverything) {
-  make({.cache_format = RowFormat::kF32, .max_tokens = 5 * kPageRows, .chunk = 16, .max_batch_tokens = 32, .share_prefixes = false});
+  make({.cache_format = RowFormat::kF32,
+        .max_tokens = 5 * kPageRows,
+        .chunk = 16,
+        .max_batch_tokens = 32,
+        .share_prefixes = false});
   const SequenceId decoding = submit(random_ids(4), 100);
   ASSERT_TRUE(engine_->step().ok());
   const SequenceId mid_prompt = submit(random_ids(100), 5), waiting = submit(random_ids(300), 5);
@@ -417,7 +462,8 @@ TEST_F(EngineTest, ACallbackMayCancelItselfAndOthersAndSubmit) {
   expect_no_leak();
 }
 
-// -- memory --------------------------------------------------------------------------------------------------------------
+// -- memory
+// --------------------------------------------------------------------------------------------------------------
 
 TEST_F(EngineTest, AStepWithoutMemoryCanBeTriedAgain) {
   make();
@@ -436,7 +482,8 @@ TEST_F(EngineTest, AStepWithoutMemoryCanBeTriedAgain) {
   expect_no_leak();
 }
 
-// -- refusals ------------------------------------------------------------------------------------------------------------
+// -- refusals
+// ------------------------------------------------------------------------------------------------------------
 
 TEST_F(EngineTest, RefusesWhatCanNeverRun) {
   make();
@@ -463,7 +510,8 @@ TEST_F(EngineTest, RefusesWhatCanNeverRun) {
 }
 
 TEST_F(EngineTest, RefusesOptionsOutOfRange) {
-  for (const EngineOptions& options : {EngineOptions{.max_tokens = -1}, EngineOptions{.chunk = 0}, EngineOptions{.max_batch_tokens = 0}}) {
+  for (const EngineOptions& options :
+       {EngineOptions{.max_tokens = -1}, EngineOptions{.chunk = 0}, EngineOptions{.max_batch_tokens = 0}}) {
     const auto engine = Engine::create(fake_.model, options);
     ASSERT_FALSE(engine.ok());
     EXPECT_EQ(engine.error().kind, ErrorKind::kUsage);
@@ -473,7 +521,8 @@ TEST_F(EngineTest, RefusesOptionsOutOfRange) {
   EXPECT_EQ(huge.error().kind, ErrorKind::kResource);
 }
 
-// -- evaluation ----------------------------------------------------------------------------------------------------------
+// -- evaluation
+// ----------------------------------------------------------------------------------------------------------
 
 TEST_F(EngineTest, EvaluateGivesEveryRowWhateverTheChunk) {
   make();
@@ -483,14 +532,18 @@ TEST_F(EngineTest, EvaluateGivesEveryRowWhateverTheChunk) {
   const int64_t used = engine_->cache().n_used();
   for (const int64_t chunk : {0, 1, 7, 64, 1000}) {
     int64_t next = 0;
-    const Status status = engine_->evaluate(ids, chunk, [&](int64_t first, std::span<const float> logits) -> Status {
-      EXPECT_EQ(first, next);
-      for (size_t at = 0; at < logits.size(); at += 40, ++next) {
-        const auto expected = test::fake_logits(fake_.config, std::span(ids).first(static_cast<size_t>(next) + 1));
-        EXPECT_TRUE(std::equal(expected.begin(), expected.end(), logits.begin() + static_cast<std::ptrdiff_t>(at))) << "row " << next;
-      }
-      return {};
-    });
+    const Status status =
+        engine_->evaluate(ids, chunk, [&](int64_t first, std::span<const float> logits) -> Status {
+          EXPECT_EQ(first, next);
+          for (size_t at = 0; at < logits.size(); at += 40, ++next) {
+            const auto expected =
+                test::fake_logits(fake_.config, std::span(ids).first(static_cast<size_t>(next) + 1));
+            EXPECT_TRUE(std::equal(expected.begin(), expected.end(),
+                                   logits.begin() + static_cast<std::ptrdiff_t>(at)))
+                << "row " << next;
+          }
+          return {};
+        });
     ASSERT_TRUE(status.ok()) << status.error().message;
     EXPECT_EQ(next, 150);
     EXPECT_EQ(engine_->cache().n_used(), used);
@@ -518,12 +571,21 @@ TEST_F(EngineTest, EvaluateReportsWhatItCannotDo) {
   EXPECT_EQ(answer(id).size(), 20U);
 }
 
-// -- everything at once --------------------------------------------------------------------------------------------------
+// -- everything at once
+// --------------------------------------------------------------------------------------------------
 
 TEST_F(EngineTest, RandomSubmitStepCancelLeaksNothingAndChangesNoAnswer) {
   for (const bool share : {true, false}) {
-    make({.cache_format = RowFormat::kF32, .max_tokens = 24 * kPageRows, .chunk = 24, .max_batch_tokens = 48, .share_prefixes = share});
-    struct Live { SequenceId id; std::vector<int32_t> expected; bool cancelled; };
+    make({.cache_format = RowFormat::kF32,
+          .max_tokens = 24 * kPageRows,
+          .chunk = 24,
+          .max_batch_tokens = 48,
+          .share_prefixes = share});
+    struct Live {
+      SequenceId id;
+      std::vector<int32_t> expected;
+      bool cancelled;
+    };
     std::vector<Live> all;
     std::vector<std::vector<int32_t>> prompts;
     for (int op = 0; op < 4000; ++op) {
@@ -532,11 +594,13 @@ TEST_F(EngineTest, RandomSubmitStepCancelLeaksNothingAndChangesNoAnswer) {
         auto prompt = random_ids(1 + static_cast<int64_t>(random_() % 250));
         if (!prompts.empty() && random_() % 2 == 0) {  // begins like an earlier one
           const auto& old = prompts[random_() % prompts.size()];
-          prompt.insert(prompt.begin(), old.begin(), old.begin() + static_cast<std::ptrdiff_t>(random_() % (old.size() + 1)));
+          prompt.insert(prompt.begin(), old.begin(),
+                        old.begin() + static_cast<std::ptrdiff_t>(random_() % (old.size() + 1)));
         }
         prompts.push_back(prompt);
         const int64_t n_new = 1 + static_cast<int64_t>(random_() % 120);
-        const SamplingParams sampling{.temperature = random_() % 2 == 0 ? 0.0F : 1.0F, .frequency_penalty = 0.2F, .seed = random_()};
+        const SamplingParams sampling{
+            .temperature = random_() % 2 == 0 ? 0.0F : 1.0F, .frequency_penalty = 0.2F, .seed = random_()};
         const SequenceId id = submit(prompt, n_new, sampling);
         all.push_back({id, fake_answer(fake_.config, prompt, sampling, n_new), false});
       } else if (kind == 1 && !all.empty() && random_() % 4 == 0) {

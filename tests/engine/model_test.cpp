@@ -1,5 +1,5 @@
-// The engine on real decoders: the goldens of tests/golden/models through the reference backend. What the engine adds
-// (chunks, batches, pages, preemption, shared prefixes) must not change what the model says.
+// The engine on real decoders: the goldens of tests/golden/models through the reference backend. What the
+// engine adds (chunks, batches, pages, preemption, shared prefixes) must not change what the model says.
 
 #include <gtest/gtest.h>
 
@@ -41,7 +41,8 @@ class EngineModel : public testing::TestWithParam<const char*> {
     std::vector<std::vector<int32_t>> result;
     for (size_t i = 0; i < n; ++i) {
       const size_t first = i % 5, length = 1 + (i * 7) % (ids_.size() - 5);
-      result.emplace_back(ids_.begin() + static_cast<std::ptrdiff_t>(first), ids_.begin() + static_cast<std::ptrdiff_t>(first + length));
+      result.emplace_back(ids_.begin() + static_cast<std::ptrdiff_t>(first),
+                          ids_.begin() + static_cast<std::ptrdiff_t>(first + length));
     }
     return result;
   }
@@ -50,7 +51,8 @@ class EngineModel : public testing::TestWithParam<const char*> {
     std::vector<int32_t> tokens;
     std::vector<float> logprobs;
   };
-  static void submit(Engine& engine, const std::vector<int32_t>& prompt, const SamplingParams& sampling, int64_t n_new, Answer& answer) {
+  static void submit(Engine& engine, const std::vector<int32_t>& prompt, const SamplingParams& sampling,
+                     int64_t n_new, Answer& answer) {
     Request request{.prompt = prompt, .sampling = sampling, .max_new_tokens = n_new};
     request.on_token = [&answer](const SampledToken& t) {
       answer.tokens.push_back(t.token);
@@ -80,10 +82,11 @@ TEST_P(EngineModel, EvaluateMatchesTransformersInEveryChunk) {
   const auto engine = make({});
   for (const int64_t chunk : {0, 1, 5}) {
     std::vector<float> got;
-    const Status status = engine->evaluate(ids_, chunk, [&](int64_t, std::span<const float> logits) -> Status {
-      got.insert(got.end(), logits.begin(), logits.end());
-      return {};
-    });
+    const Status status =
+        engine->evaluate(ids_, chunk, [&](int64_t, std::span<const float> logits) -> Status {
+          got.insert(got.end(), logits.begin(), logits.end());
+          return {};
+        });
     ASSERT_TRUE(status.ok()) << status.error().message;
     ASSERT_EQ(got.size(), want_.size());
     EXPECT_LE(test::range_error(got, want_), kTolerance) << "chunk " << chunk;
@@ -92,7 +95,9 @@ TEST_P(EngineModel, EvaluateMatchesTransformersInEveryChunk) {
 
 TEST_P(EngineModel, ABatchSaysWhatEachSequenceSaysAlone) {
   const auto all = prompts(8);
-  const auto sampling = [](size_t i) { return SamplingParams{.temperature = i % 2 == 0 ? 0.0F : 1.0F, .seed = i, .n_logprobs = 0}; };
+  const auto sampling = [](size_t i) {
+    return SamplingParams{.temperature = i % 2 == 0 ? 0.0F : 1.0F, .seed = i, .n_logprobs = 0};
+  };
   std::vector<Answer> alone(all.size()), together(all.size());
   const auto one = make({.max_tokens = 256, .share_prefixes = false});
   for (size_t i = 0; i < all.size(); ++i) {
@@ -104,7 +109,8 @@ TEST_P(EngineModel, ABatchSaysWhatEachSequenceSaysAlone) {
   run(*many);
   for (size_t i = 0; i < all.size(); ++i) {
     EXPECT_EQ(together[i].tokens, alone[i].tokens) << "sequence " << i;
-    EXPECT_TRUE(test::all_close(together[i].logprobs, alone[i].logprobs, {.absolute = 1e-4})) << "sequence " << i;
+    EXPECT_TRUE(test::all_close(together[i].logprobs, alone[i].logprobs, {.absolute = 1e-4}))
+        << "sequence " << i;
   }
 }
 
@@ -139,11 +145,18 @@ TEST_P(EngineLongModel, PreemptionAndSharedPrefixesChangeNothing) {
   }
 }
 
-std::string case_name(const testing::TestParamInfo<const char*>& info) { return info.param; }
+std::string case_name(const testing::TestParamInfo<const char*>& info) {
+  return info.param;
+}
 
 INSTANTIATE_TEST_SUITE_P(Goldens, EngineModel,
-                         testing::Values("deepseek_v2_lite", "deepseek_v3", "gpt2", "llama_gqa", "qwen3", "falcon_7b"), case_name);
-INSTANTIATE_TEST_SUITE_P(Goldens, EngineLongModel, testing::Values("deepseek_v2_lite", "deepseek_v3", "llama_gqa", "qwen3", "falcon_7b"), case_name);
+                         testing::Values("deepseek_v2_lite", "deepseek_v3", "gpt2", "llama_gqa", "qwen3",
+                                         "falcon_7b"),
+                         case_name);
+INSTANTIATE_TEST_SUITE_P(Goldens, EngineLongModel,
+                         testing::Values("deepseek_v2_lite", "deepseek_v3", "llama_gqa", "qwen3",
+                                         "falcon_7b"),
+                         case_name);
 
 }  // namespace
 }  // namespace mla

@@ -1,4 +1,5 @@
-// Every step of the sampler against transformers' logits processors (tests/golden/README.md, sampling/processors.json).
+// Every step of the sampler against transformers' logits processors (tests/golden/README.md,
+// sampling/processors.json).
 
 #include <gtest/gtest.h>
 
@@ -35,9 +36,13 @@ class SamplingGolden : public testing::Test {
 SamplingParams params_of(const nlohmann::json& steps) {
   SamplingParams p;
   p.temperature = 1.0F;
-  const std::map<std::string, float*> numbers = {
-      {"temperature", &p.temperature}, {"top_p", &p.top_p}, {"min_p", &p.min_p}, {"typical_p", &p.typical_p},
-      {"repetition_penalty", &p.repetition_penalty}, {"presence_penalty", &p.presence_penalty}, {"frequency_penalty", &p.frequency_penalty}};
+  const std::map<std::string, float*> numbers = {{"temperature", &p.temperature},
+                                                 {"top_p", &p.top_p},
+                                                 {"min_p", &p.min_p},
+                                                 {"typical_p", &p.typical_p},
+                                                 {"repetition_penalty", &p.repetition_penalty},
+                                                 {"presence_penalty", &p.presence_penalty},
+                                                 {"frequency_penalty", &p.frequency_penalty}};
   for (const auto& step : steps) {
     const std::string name = step.begin().key();
     const auto& value = step.begin().value();
@@ -47,7 +52,8 @@ SamplingParams params_of(const nlohmann::json& steps) {
       p.top_k = value.get<int32_t>();
     } else {
       EXPECT_EQ(name, "logit_bias");
-      for (const auto& [token, bias] : value.items()) p.logit_bias.emplace_back(std::stoi(token), bias.get<float>());
+      for (const auto& [token, bias] : value.items())
+        p.logit_bias.emplace_back(std::stoi(token), bias.get<float>());
     }
   }
   return p;
@@ -70,7 +76,9 @@ TEST_F(SamplingGolden, EveryStepLeavesWhatTransformersLeaves) {
     SCOPED_TRACE(c["logits"].dump() + " " + c["steps"].dump());
     const std::vector<float> values = logits(c["logits"]);
     std::map<int32_t, double> ours;
-    for (const TokenProbability& t : after(params_of(c["steps"]), history, values.size()).distribution(values)) ours[t.token] = t.probability;
+    for (const TokenProbability& t :
+         after(params_of(c["steps"]), history, values.size()).distribution(values))
+      ours[t.token] = t.probability;
 
     const auto kept = c["kept"].get<std::vector<int32_t>>();
     const auto probabilities = c["probabilities"].get<std::vector<double>>();
@@ -90,7 +98,10 @@ TEST_F(SamplingGolden, LogProbabilitiesAreTheModelsOwn) {
     const auto ids = expected["top_ids"].get<std::vector<int32_t>>();
     const auto values = expected["top_log_probabilities"].get<std::vector<double>>();
     // None of these settings may change a log-probability.
-    const SamplingParams params{.temperature = 0.3F, .top_k = 2, .logit_bias = {{ids[3], 1000.0F}}, .n_logprobs = static_cast<int32_t>(ids.size())};
+    const SamplingParams params{.temperature = 0.3F,
+                                .top_k = 2,
+                                .logit_bias = {{ids[3], 1000.0F}},
+                                .n_logprobs = static_cast<int32_t>(ids.size())};
     const SampledToken got = Sampler(params, 32).sample(logits(name));
     EXPECT_EQ(got.token, ids[3]);
     EXPECT_NEAR(got.logprob, values[3], 1e-6 * std::fabs(values[3]) + 1e-6);

@@ -12,11 +12,13 @@ uint64_t mix(uint64_t h, uint64_t value) {
 }
 
 uint64_t add_row(uint64_t h, int64_t layer, float id, float position) {
-  return mix(mix(mix(h, static_cast<uint64_t>(layer)), static_cast<uint64_t>(id)), static_cast<uint64_t>(position));
+  return mix(mix(mix(h, static_cast<uint64_t>(layer)), static_cast<uint64_t>(id)),
+             static_cast<uint64_t>(position));
 }
 
 void fill_logits(uint64_t h, std::span<float> logits) {
-  for (size_t v = 0; v < logits.size(); ++v) logits[v] = static_cast<float>(mix(h, v + 1) >> 44) * 0x1.0p-18F;  // 0 ... 4
+  for (size_t v = 0; v < logits.size(); ++v)
+    logits[v] = static_cast<float>(mix(h, v + 1) >> 44) * 0x1.0p-18F;  // 0 ... 4
 }
 
 }  // namespace
@@ -36,15 +38,18 @@ Config fake_config(int64_t n_vocab, int64_t n_context) {
 Activation FakeDecoder::forward(const ForwardContext& context) const {
   const Batch& batch = context.batch;
   Call call{batch.n_tokens(), static_cast<int64_t>(batch.sequences.size()), 0};
-  const Activation logits = context.backend.scratch(static_cast<int64_t>(batch.logit_rows.size()), config_.n_vocab);
+  const Activation logits =
+      context.backend.scratch(static_cast<int64_t>(batch.logit_rows.size()), config_.n_vocab);
   size_t wanted = 0;
   for (const SequenceSlice& s : batch.sequences) {
     if (s.n_new == 1) ++call.n_decodes;
-    if (static_cast<int64_t>(s.pages.size()) * kPageRows < s.n_rows()) throw std::logic_error("pages do not cover the rows");
+    if (static_cast<int64_t>(s.pages.size()) * kPageRows < s.n_rows())
+      throw std::logic_error("pages do not cover the rows");
     for (int64_t i = 0; i < s.n_new; ++i) {
       const size_t token = static_cast<size_t>(s.first_token + i);
       if (batch.positions[token] != s.n_past + i) throw std::logic_error("position is not the row's index");
-      const float values[2] = {static_cast<float>(batch.ids[token]), static_cast<float>(batch.positions[token])};
+      const float values[2] = {static_cast<float>(batch.ids[token]),
+                               static_cast<float>(batch.positions[token])};
       for (int64_t l = 0; l < config_.n_layers; ++l) {
         const LayerRows rows = context.cache.layer(l);
         encode_row(*rows.layout, values, rows.row(s, s.n_past + i));
@@ -64,7 +69,8 @@ Activation FakeDecoder::forward(const ForwardContext& context) const {
       ++wanted;
     }
   }
-  if (wanted != batch.logit_rows.size()) throw std::logic_error("logit rows are not ascending tokens of the batch");
+  if (wanted != batch.logit_rows.size())
+    throw std::logic_error("logit rows are not ascending tokens of the batch");
   calls.push_back(call);
   return logits;
 }
@@ -72,19 +78,22 @@ Activation FakeDecoder::forward(const ForwardContext& context) const {
 std::vector<float> fake_logits(const Config& config, std::span<const int32_t> tokens) {
   uint64_t h = 0;
   for (size_t r = 0; r < tokens.size(); ++r) {
-    for (int64_t l = 0; l < config.n_layers; ++l) h = add_row(h, l, static_cast<float>(tokens[r]), static_cast<float>(r));
+    for (int64_t l = 0; l < config.n_layers; ++l)
+      h = add_row(h, l, static_cast<float>(tokens[r]), static_cast<float>(r));
   }
   std::vector<float> logits(static_cast<size_t>(config.n_vocab));
   fill_logits(h, logits);
   return logits;
 }
 
-std::vector<int32_t> fake_answer(const Config& config, std::span<const int32_t> prompt, const SamplingParams& sampling, int64_t n_new,
+std::vector<int32_t> fake_answer(const Config& config, std::span<const int32_t> prompt,
+                                 const SamplingParams& sampling, int64_t n_new,
                                  std::span<const int32_t> stop_tokens) {
   Sampler sampler(sampling, config.n_vocab);
   sampler.observe_prompt(prompt);
   std::vector<int32_t> tokens(prompt.begin(), prompt.end());
-  while (static_cast<int64_t>(tokens.size() - prompt.size()) < n_new && static_cast<int64_t>(tokens.size()) < config.n_context) {
+  while (static_cast<int64_t>(tokens.size() - prompt.size()) < n_new &&
+         static_cast<int64_t>(tokens.size()) < config.n_context) {
     tokens.push_back(sampler.sample(fake_logits(config, tokens)).token);
     if (std::find(stop_tokens.begin(), stop_tokens.end(), tokens.back()) != stop_tokens.end()) break;
   }

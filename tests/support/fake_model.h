@@ -11,9 +11,10 @@
 
 namespace mla::test {
 
-/// A decoder without weights whose logits are a hash of everything a real one would read: the ids, positions and layers of
-/// all rows of the sequence, taken from the cache's pages. A row that is missing, stale, foreign or misplaced changes every
-/// logit, and nothing depends on rounding, so tests of the engine compare tokens exactly.
+/// A decoder without weights whose logits are a hash of everything a real one would read: the ids, positions
+/// and layers of all rows of the sequence, taken from the cache's pages. A row that is missing, stale,
+/// foreign or misplaced changes every logit, and nothing depends on rounding, so tests of the engine compare
+/// tokens exactly.
 class FakeDecoder : public Decoder {
  public:
   explicit FakeDecoder(const Config& config) : config_(config) {}
@@ -35,7 +36,8 @@ class FakeDecoder : public Decoder {
 std::vector<float> fake_logits(const Config& config, std::span<const int32_t> tokens);
 
 /// The answer that an engine must give: one sequence, no cache, no batch.
-std::vector<int32_t> fake_answer(const Config& config, std::span<const int32_t> prompt, const SamplingParams& sampling, int64_t n_new,
+std::vector<int32_t> fake_answer(const Config& config, std::span<const int32_t> prompt,
+                                 const SamplingParams& sampling, int64_t n_new,
                                  std::span<const int32_t> stop_tokens = {});
 
 Config fake_config(int64_t n_vocab = 40, int64_t n_context = 2000);
