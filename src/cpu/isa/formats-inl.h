@@ -92,15 +92,19 @@ MLA_INLINE void decode_nibbles(const uint8_t* qs, const NibbleCode& code, F32* w
     w[j + 16 / kLanes] = decode_high<j>(n, code);
   });
 }
-/// f[i] = scale * bytes[i] for 16 signed bytes.
-MLA_INLINE void scale_16(const int8_t* bytes, float scale, float* f) {
-  each<16 / kLanes>([&]<int j>() MLA_INLINE_LAMBDA { store(f + j * kLanes, mul(load_i8(bytes + j * kLanes), set1(scale))); });
-}
 MLA_INLINE uint32_t u32_at(const uint8_t* p) {
   uint32_t u;
   std::memcpy(&u, p, 4);
   return u;
 }
+MLA_INLINE uint64_t u64_at(const uint8_t* p) {
+  uint64_t u;
+  std::memcpy(&u, p, 8);
+  return u;
+}
+/// The same byte eight times.
+constexpr uint64_t eight(uint64_t byte) { return byte * 0x0101010101010101ULL; }
+MLA_INLINE uint64_t join(uint32_t low, uint32_t high) { return low | static_cast<uint64_t>(high) << 32; }
 
 alignas(16) static constexpr int8_t kCodes0[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 alignas(16) static constexpr int8_t kCodes8[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
@@ -161,20 +165,21 @@ struct FormatQ8_0 {
   }
 };
 
+// Scales of a block are worked out eight bytes at a time in an integer register and go straight to a vector register:
+// through memory, the wide load would have to wait for the narrow stores.
+
 /// Scales and negated minima of eight sub-blocks of 32.
 struct HeaderK {
-  alignas(64) float scale[16];
-  alignas(64) float offset[16];
+  alignas(32) float scale[8];
+  alignas(32) float offset[8];
 };
 /// Q4_K and Q5_K start alike: d, dmin, 12 bytes of 6-bit scales and minima (unpack_k_scales() says how).
 MLA_INLINE HeaderK header_k(const uint8_t* p) {
   const uint32_t a = u32_at(p + 4), b = u32_at(p + 8), c = u32_at(p + 12);
   constexpr uint32_t kLow6 = 0x3f3f3f3fU, kLow4 = 0x0f0f0f0fU, kLow2 = 0x03030303U;
-  const uint32_t scales[4] = {a & kLow6, (c & kLow4) | (((a >> 6) & kLow2) << 4), 0, 0};
-  const uint32_t minima[4] = {b & kLow6, ((c >> 4) & kLow4) | (((b >> 6) & kLow2) << 4), 0, 0};
   HeaderK h;
-  scale_16(reinterpret_cast<const int8_t*>(scales), f16_at(p), h.scale);
-  scale_16(reinterpret_cast<const int8_t*>(minima), -f16_at(p + 2), h.offset);
+  store_scaled(join(a & kLow6, (c & kLow4) | (((a >> 6) & kLow2) << 4)), f16_at(p), h.scale);
+  store_scaled(join(b & kLow6, ((c >> 4) & kLow4) | (((b >> 6) & kLow2) << 4)), -f16_at(p + 2), h.offset);
   return h;
 }
 struct FormatQ4_K {
@@ -204,14 +209,16 @@ struct FormatQ5_K {
 
 /// Scales (and negated minima) of sixteen sub-blocks of 16.
 struct Header16 {
-  alignas(64) float scale[16];
+  alignas(32) float scale[16];
 };
 struct FormatQ6_K {
   static constexpr int kSize = 256, kBytes = sizeof(BlockQ6_K);
   using Header = Header16;
   MLA_INLINE Header header(const uint8_t* p) {
     Header h;
-    scale_16(reinterpret_cast<const int8_t*>(p + offsetof(BlockQ6_K, scales)), f16_at(p + offsetof(BlockQ6_K, d)), h.scale);
+    const float d = f16_at(p + offsetof(BlockQ6_K, d));
+    store_scaled(u64_at(p + offsetof(BlockQ6_K, scales)), d, h.scale);
+    store_scaled(u64_at(p + offsetof(BlockQ6_K, scales) + 8), d, h.scale + 8);
     return h;
   }
   MLA_INLINE void decode(const uint8_t* p, const Header& h, int s, F32* w) {
@@ -228,14 +235,13 @@ struct FormatQ3_K {
     const uint8_t* packed = p + offsetof(BlockQ3_K, scales);
     const uint32_t a = u32_at(packed), b = u32_at(packed + 4), c = u32_at(packed + 8);
     constexpr uint32_t kLow4 = 0x0f0f0f0fU, kLow2 = 0x03030303U;
-    const uint32_t six_bits[4] = {(a & kLow4) | ((c & kLow2) << 4), (b & kLow4) | (((c >> 2) & kLow2) << 4),
-                                  ((a >> 4) & kLow4) | (((c >> 4) & kLow2) << 4),
-                                  ((b >> 4) & kLow4) | (((c >> 6) & kLow2) << 4)};
-    int8_t scales[16];
-    std::memcpy(scales, six_bits, 16);
-    for (int8_t& s : scales) s = static_cast<int8_t>(s - 32);
+    const uint64_t first = join((a & kLow4) | ((c & kLow2) << 4), (b & kLow4) | (((c >> 2) & kLow2) << 4));
+    const uint64_t last = join(((a >> 4) & kLow4) | (((c >> 4) & kLow2) << 4), ((b >> 4) & kLow4) | (((c >> 6) & kLow2) << 4));
+    const auto less_32 = [](uint64_t bytes) { return ((bytes | eight(0x80)) - eight(32)) ^ eight(0x80); };
+    const float d = f16_at(p + offsetof(BlockQ3_K, d));
     Header h;
-    scale_16(scales, f16_at(p + offsetof(BlockQ3_K, d)), h.scale);
+    store_scaled(less_32(first), d, h.scale);
+    store_scaled(less_32(last), d, h.scale + 8);
     return h;
   }
   MLA_INLINE void decode(const uint8_t* p, const Header& h, int s, F32* w) {
@@ -247,20 +253,17 @@ struct FormatQ3_K {
 struct FormatQ2_K {
   static constexpr int kSize = 256, kBytes = sizeof(BlockQ2_K);
   struct Header {
-    alignas(64) float scale[16];
-    alignas(64) float offset[16];
+    alignas(32) float scale[16];
+    alignas(32) float offset[16];
   };
   MLA_INLINE Header header(const uint8_t* p) {
     const float d = f16_at(p + offsetof(BlockQ2_K, d)), dmin = f16_at(p + offsetof(BlockQ2_K, dmin));
-    int8_t scales[16], minima[16];
-    for (int i = 0; i < 16; ++i) {
-      const uint8_t packed = p[offsetof(BlockQ2_K, scales) + static_cast<size_t>(i)];
-      scales[i] = static_cast<int8_t>(packed & 15);
-      minima[i] = static_cast<int8_t>(packed >> 4);
-    }
     Header h;
-    scale_16(scales, d, h.scale);
-    scale_16(minima, -dmin, h.offset);
+    for (int i = 0; i < 16; i += 8) {
+      const uint64_t packed = u64_at(p + offsetof(BlockQ2_K, scales) + i);
+      store_scaled(packed & eight(15), d, h.scale + i);
+      store_scaled((packed >> 4) & eight(15), -dmin, h.offset + i);
+    }
     return h;
   }
   MLA_INLINE void decode(const uint8_t* p, const Header& h, int s, F32* w) {

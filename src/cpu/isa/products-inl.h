@@ -12,6 +12,9 @@
 
 namespace mla::cpu::MLA_CPU_ISA {
 
+/// How far ahead of a thin product its weights are fetched, about.
+inline constexpr int64_t kPrefetchBytes = 4096;
+
 /// Partial-sum registers of one (row, token) pair.
 constexpr int sum_registers(int n_tokens) { return kLanes == 16 ? 2 : n_tokens == 1 ? 4 : n_tokens == 2 ? 2 : 1; }
 
@@ -109,7 +112,13 @@ MLA_INLINE void thin_rows(const ProductArgs& a, int64_t row) {
   });
   each<T>([&]<int t>() MLA_INLINE_LAMBDA { x[t] = a.x[t]; });
   int64_t k = 0;
+  // R rows make R streams, each of which jumps over the others' rows: that defeats the hardware's prefetcher.
+  const int64_t group_bytes = R * a.weight.row_bytes;
+  const int64_t ahead = (kPrefetchBytes + group_bytes - 1) / group_bytes * group_bytes;
   for (; k + Format::kSize <= n_in; k += Format::kSize) {
+    each<R>([&]<int r>() MLA_INLINE_LAMBDA {
+      MLA_UNROLL for (int at = 0; at < Format::kBytes; at += 64) prefetch(p[r] + ahead + at);
+    });
     thin_block<Format, T, R>(sums, a, row, p, x, k, k);
     each<R>([&]<int r>() MLA_INLINE_LAMBDA { p[r] += Format::kBytes; });
   }

@@ -106,11 +106,18 @@ MLA_INLINE void store_i8(void* p, F32 v) {
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
   _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(words, words));
 }
+/// out[i] = scale * byte i, signed, for the eight bytes of a word.
+MLA_INLINE void store_scaled(uint64_t bytes, float scale, float* out) {
+  const __m256i values = _mm256_cvtepi8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(bytes)));
+  _mm256_store_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(values), _mm256_set1_ps(scale)));
+}
 MLA_INLINE float f16_at(const uint8_t* p) {
   uint16_t h;
   std::memcpy(&h, p, 2);
   return _cvtsh_ss(h);
 }
+
+MLA_INLINE void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
 // -- 4-bit codes: value = scale * table[code] + offset ----------------------------------------------------------------
 

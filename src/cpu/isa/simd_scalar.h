@@ -115,7 +115,13 @@ MLA_INLINE void store_i8(void* p, F32 v) {
     static_cast<int8_t*>(p)[i] = v[i] == v[i] ? static_cast<int8_t>(v[i]) : int8_t{0};
   }
 }
+/// out[i] = scale * byte i, signed, for the eight bytes of a word.
+MLA_INLINE void store_scaled(uint64_t bytes, float scale, float* out) {
+  for (int i = 0; i < 8; ++i) out[i] = scale * static_cast<float>(static_cast<int8_t>(bytes >> (8 * i)));
+}
 MLA_INLINE float f16_at(const uint8_t* p) { return f16_to_f32(half_at(p, 0)); }
+
+MLA_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 
 // -- 4-bit codes: value = scale * table[code] + offset ----------------------------------------------------------------
 
