@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <initializer_list>
 #include <new>
 #include <numeric>
@@ -45,7 +44,7 @@ Status check_array(const char* name, size_t size, std::initializer_list<int64_t>
 /// A copy of the values where the backend's operations can read them.
 Activation upload(Backend& backend, std::span<const float> values, int64_t n_rows, int64_t n_cols) {
   const Activation x = backend.scratch(n_rows, n_cols);
-  std::memcpy(x.data, values.data(), values.size_bytes());
+  std::copy(values.begin(), values.end(), x.data);
   return x;
 }
 
