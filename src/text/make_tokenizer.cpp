@@ -73,7 +73,7 @@ Fallback fallback_of(const Vocabulary& v, const TokenizerParts& parts) {
 Result<AddedTokens> added_of(const TokenizerParts& parts) {
   std::vector<AddedToken> added;
   for (size_t i = 0; i < parts.tokens.size(); ++i) {
-    const bool control = parts.kinds[i] == TokenKind::kControl;
+    const bool control = parts.kinds[i] == TokenKind::kControl || parts.kinds[i] == TokenKind::kUnknown;
     if (!control && parts.kinds[i] != TokenKind::kUserDefined) continue;
     added.push_back({.content = parts.tokens[i], .id = static_cast<int32_t>(i), .special = control});
   }

@@ -8,6 +8,11 @@
 namespace mla {
 namespace {
 
+/// The start of a piece that is not the text's first.
+TextStart after(TextStart start) {
+  return start == TextStart::kInput ? TextStart::kSection : start;
+}
+
 struct Segment {
   size_t begin, end;
   bool is_match;
@@ -60,49 +65,49 @@ std::vector<Segment> merged_segments(const SplitStep& split, std::string_view pi
 
 }  // namespace
 
-void PreTokenizer::run(std::string_view text, bool at_start, const Sink& sink) const {
+void PreTokenizer::run(std::string_view text, TextStart start, const Sink& sink) const {
   while (!text.empty()) {
     const size_t good = valid_utf8_prefix(text);
-    if (good > 0) apply(0, text.substr(0, good), at_start, sink);
+    if (good > 0) apply(0, text.substr(0, good), start, sink);
     text.remove_prefix(good);
     size_t bad = 0;
     for (Utf8Char c = next_utf8(text); c.length > 0 && !c.valid; c = next_utf8(text.substr(bad)))
       bad += c.length;
     if (bad > 0) sink(text.substr(0, bad));
     text.remove_prefix(bad);
-    at_start = false;
+    start = TextStart::kInside;
   }
 }
 
-void PreTokenizer::apply(size_t step, std::string_view piece, bool at_start, const Sink& sink) const {
+void PreTokenizer::apply(size_t step, std::string_view piece, TextStart start, const Sink& sink) const {
   if (step == steps_.size()) {
     sink(piece);
     return;
   }
   const PreTokenizerStep& current = steps_[step];
   if (const auto* split_step = std::get_if<SplitStep>(&current)) {
-    split(*split_step, step + 1, piece, at_start, sink);
+    split(*split_step, step + 1, piece, start, sink);
   } else if (const auto* meta = std::get_if<MetaspaceStep>(&current)) {
-    metaspace(*meta, step + 1, piece, at_start, sink);
+    metaspace(*meta, step + 1, piece, start, sink);
   } else if (std::holds_alternative<PrefixSpaceStep>(current)) {
-    if (piece.starts_with(' ')) {
-      apply(step + 1, piece, at_start, sink);
+    if (start == TextStart::kInside || piece.starts_with(' ')) {
+      apply(step + 1, piece, start, sink);
     } else {
-      apply(step + 1, " " + std::string(piece), at_start, sink);
+      apply(step + 1, " " + std::string(piece), start, sink);
     }
   } else {
     // The later steps see the spelling; the pieces that leave are bytes again.
-    apply(step + 1, to_byte_level(piece), at_start, [&](std::string_view spelled) {
+    apply(step + 1, to_byte_level(piece), start, [&](std::string_view spelled) {
       const auto bytes = from_byte_level(spelled);
       sink(bytes ? std::string_view(*bytes) : spelled);
     });
   }
 }
 
-void PreTokenizer::split(const SplitStep& split, size_t next, std::string_view piece, bool at_start,
+void PreTokenizer::split(const SplitStep& split, size_t next, std::string_view piece, TextStart start,
                          const Sink& sink) const {
   const auto pass_on = [&](const Segment& s) {
-    apply(next, piece.substr(s.begin, s.end - s.begin), at_start && s.begin == 0, sink);
+    apply(next, piece.substr(s.begin, s.end - s.begin), s.begin == 0 ? start : after(start), sink);
   };
   switch (split.behavior) {
     case SplitBehavior::kIsolated:
@@ -118,7 +123,7 @@ void PreTokenizer::split(const SplitStep& split, size_t next, std::string_view p
   }
 }
 
-void PreTokenizer::metaspace(const MetaspaceStep& meta, size_t next, std::string_view piece, bool at_start,
+void PreTokenizer::metaspace(const MetaspaceStep& meta, size_t next, std::string_view piece, TextStart start,
                              const Sink& sink) const {
   std::string text;
   text.reserve(piece.size() + meta.replacement.size());
@@ -129,16 +134,16 @@ void PreTokenizer::metaspace(const MetaspaceStep& meta, size_t next, std::string
       text += c;
     }
   }
-  const bool wanted =
-      meta.prepend == PrependScheme::kAlways || (meta.prepend == PrependScheme::kFirst && at_start);
+  const bool wanted = (meta.prepend == PrependScheme::kAlways && start != TextStart::kInside) ||
+                      (meta.prepend == PrependScheme::kFirst && start == TextStart::kInput);
   if (wanted && !std::string_view(text).starts_with(meta.replacement)) text.insert(0, meta.replacement);
   if (!meta.split || meta.replacement.empty()) {
-    apply(next, text, at_start, sink);
+    apply(next, text, start, sink);
     return;
   }
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find(meta.replacement, begin + 1), text.size());
-    apply(next, std::string_view(text).substr(begin, end - begin), at_start && begin == 0, sink);
+    apply(next, std::string_view(text).substr(begin, end - begin), begin == 0 ? start : after(start), sink);
     begin = end;
   }
 }

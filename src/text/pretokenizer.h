@@ -38,6 +38,13 @@ struct MetaspaceStep {
 
 using PreTokenizerStep = std::variant<SplitStep, PrefixSpaceStep, ByteSpellingStep, MetaspaceStep>;
 
+/// Where a text begins: what goes in front of a text (a space) depends on it.
+enum class TextStart {
+  kInput,    ///< at the start of the input
+  kSection,  ///< behind an added token
+  kInside,   ///< behind bytes that are not valid UTF-8
+};
+
 /// Cuts text into the pieces inside which tokens are formed. Each step runs on the pieces that the earlier
 /// ones left, and sees nothing beyond the piece's borders.
 class PreTokenizer {
@@ -48,14 +55,14 @@ class PreTokenizer {
   explicit PreTokenizer(std::vector<PreTokenizerStep> steps) : steps_(std::move(steps)) {}
 
   /// Calls `sink` for each non-empty piece in order; a piece lives only during the call. Bytes that are not
-  /// valid UTF-8 form pieces of their own. `at_start`: the text begins the input (matters to Metaspace only).
-  void run(std::string_view text, bool at_start, const Sink& sink) const;
+  /// valid UTF-8 form pieces of their own. `start` is kInput or kSection.
+  void run(std::string_view text, TextStart start, const Sink& sink) const;
 
  private:
-  void apply(size_t step, std::string_view piece, bool at_start, const Sink& sink) const;
-  void split(const SplitStep& split, size_t next, std::string_view piece, bool at_start,
+  void apply(size_t step, std::string_view piece, TextStart start, const Sink& sink) const;
+  void split(const SplitStep& split, size_t next, std::string_view piece, TextStart start,
              const Sink& sink) const;
-  void metaspace(const MetaspaceStep& meta, size_t next, std::string_view piece, bool at_start,
+  void metaspace(const MetaspaceStep& meta, size_t next, std::string_view piece, TextStart start,
                  const Sink& sink) const;
   std::vector<PreTokenizerStep> steps_;
 };

@@ -51,19 +51,9 @@ class ManyMerger {
     while (!ranks_.empty()) {
       const uint32_t rank = ranks_.top();
       Waiting& waiting = waiting_.find(rank)->second;
-      if (!waiting.sorted) {
-        std::sort(waiting.positions.begin() + static_cast<std::ptrdiff_t>(waiting.done),
-                  waiting.positions.end());
-        waiting.sorted = true;
-      }
       // A merge may bring up a pair of better rank, which then has precedence over the rest of this list.
-      while (ranks_.top() == rank && waiting.sorted && waiting.done < waiting.positions.size()) {
-        merge_at(waiting.positions[waiting.done++], rank);
-      }
-      if (waiting.done == waiting.positions.size()) {
-        // A better rank may lie on top by now: this one stays in the heap with nothing waiting and goes when
-        // it comes up.
-        if (ranks_.top() != rank) continue;
+      while (ranks_.top() == rank && !waiting.empty()) merge_at(waiting.take_leftmost(), rank);
+      if (ranks_.top() == rank) {
         ranks_.pop();
         waiting_.erase(rank);
       }
@@ -71,10 +61,31 @@ class ManyMerger {
   }
 
  private:
-  struct Waiting {
-    std::vector<uint32_t> positions;
-    size_t done = 0;  // positions before it were taken
-    bool sorted = true;
+  /// Positions of one rank, leftmost first. Most come in order and go to the end of a list; the others wait
+  /// in a heap.
+  class Waiting {
+   public:
+    void add(uint32_t position) {
+      if (in_order_.empty() || position >= in_order_.back()) {
+        in_order_.push_back(position);
+      } else {
+        others_.push(position);
+      }
+    }
+    bool empty() const { return taken_ == in_order_.size() && others_.empty(); }
+    uint32_t take_leftmost() {
+      const bool other =
+          taken_ == in_order_.size() || (!others_.empty() && others_.top() < in_order_[taken_]);
+      if (!other) return in_order_[taken_++];
+      const uint32_t position = others_.top();
+      others_.pop();
+      return position;
+    }
+
+   private:
+    std::vector<uint32_t> in_order_;
+    size_t taken_ = 0;
+    std::priority_queue<uint32_t, std::vector<uint32_t>, std::greater<>> others_;
   };
 
   uint32_t rank_at(uint32_t left) const {
@@ -86,9 +97,7 @@ class ManyMerger {
     if (rank == kNoMerge) return;
     const auto [entry, fresh] = waiting_.try_emplace(rank);
     if (fresh) ranks_.push(rank);
-    Waiting& waiting = entry->second;
-    if (!waiting.positions.empty() && left < waiting.positions.back()) waiting.sorted = false;
-    waiting.positions.push_back(left);
+    entry->second.add(left);
   }
 
   void merge_at(uint32_t left, uint32_t rank) {

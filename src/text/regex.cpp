@@ -191,8 +191,9 @@ std::optional<Regex::Match> Regex::find(std::string_view text, size_t from) cons
   SearchScratch& s = scratch();
   if (s.data == nullptr) return std::nullopt;
   const auto search = [&](std::string_view subject, size_t start) {
+    const uint32_t cut = subject.size() < text.size() ? PCRE2_NOTEOL : 0;  // a window's end ends no line
     return pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), start,
-                       PCRE2_NO_UTF_CHECK, s.data, s.context);
+                       PCRE2_NO_UTF_CHECK | cut, s.data, s.context);
   };
   int rc = search(text, from);
   for (size_t start = from; rc < 0 && rc != PCRE2_ERROR_NOMATCH && start < text.size();) {

@@ -141,7 +141,8 @@ class TextTokenizer final : public Tokenizer {
     parts_.added.cut(
         text, options.parse_special, parts_.normalizer, [&](int32_t id) { ids.push_back(id); },
         [&](std::string_view section, bool at_start) {
-          parts_.pre_tokenizer.run(section, at_start && options.at_start, on_piece);
+          const bool first = at_start && options.at_start;
+          parts_.pre_tokenizer.run(section, first ? TextStart::kInput : TextStart::kSection, on_piece);
         });
     return ids;
   }

