@@ -124,24 +124,27 @@ TEST_P(EngineLongModel, PreemptionAndSharedPrefixesChangeNothing) {
   std::vector<std::vector<int32_t>> all(3, beginning);
   for (size_t i = 0; i < all.size(); ++i) all[i].push_back(ids_[i]);
   const int64_t n_new = 60;
+  const SamplingParams sampling{.n_logprobs = 0};
 
   std::vector<Answer> alone(3), crowded(3), shared(3);
   for (size_t i = 0; i < 3; ++i) {
     const auto engine = make({.max_tokens = 256});
-    submit(*engine, all[i], {}, n_new, alone[i]);
+    submit(*engine, all[i], sampling, n_new, alone[i]);
     run(*engine);
   }
   const auto small = make({.max_tokens = 4 * kPageRows, .chunk = 16, .share_prefixes = false});
-  for (size_t i = 0; i < 3; ++i) submit(*small, all[i], {}, n_new, crowded[i]);
+  for (size_t i = 0; i < 3; ++i) submit(*small, all[i], sampling, n_new, crowded[i]);
   EXPECT_GT(run(*small), 0) << "nobody was preempted";
   const auto sharing = make({.max_tokens = 512});
   for (size_t i = 0; i < 3; ++i) {
-    submit(*sharing, all[i], {}, n_new, shared[i]);
+    submit(*sharing, all[i], sampling, n_new, shared[i]);
     run(*sharing);
   }
   for (size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(crowded[i].tokens, alone[i].tokens);
     EXPECT_EQ(shared[i].tokens, alone[i].tokens);
+    EXPECT_TRUE(test::all_close(crowded[i].logprobs, alone[i].logprobs, {.absolute = 1e-4}));
+    EXPECT_TRUE(test::all_close(shared[i].logprobs, alone[i].logprobs, {.absolute = 1e-4}));
   }
 }
 
