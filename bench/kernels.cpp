@@ -1,9 +1,10 @@
-// Speed of the CPU backend's kernels on one thread: GB/s of weights for few tokens, FLOP/s for many, attention per form.
+// Speed of the CPU backend's kernels on one thread: GB/s of weights for few tokens, FLOP/s for many,
+// attention per form.
 //
 //     cmake --preset release && ninja -C build/release bench_kernels && build/release/bin/bench_kernels
 //
-// Figures use the thread's own processor time, so a busy machine disturbs them little; memory bandwidth is shared all the
-// same. MLA_ISA chooses the instruction set.
+// Figures use the thread's own processor time, so a busy machine disturbs them little; memory bandwidth is
+// shared all the same. MLA_ISA chooses the instruction set.
 
 #include <benchmark/benchmark.h>
 
@@ -46,7 +47,8 @@ class Weights {
     const int64_t n = std::max<int64_t>(1, total_bytes / view.n_bytes());
     bytes_.resize(static_cast<size_t>(n * view.n_bytes()));
     std::mt19937 engine(2);
-    for (std::byte& b : bytes_) b = static_cast<std::byte>(engine() % 0x3c);  // small and finite whatever the type
+    for (std::byte& b : bytes_)
+      b = static_cast<std::byte>(engine() % 0x3c);  // small and finite whatever the type
     for (int64_t i = 0; i < n; ++i) {
       view.data = bytes_.data() + i * view.n_bytes();
       packed_.push_back(backend.pack(view).value());
@@ -66,12 +68,15 @@ void linear(benchmark::State& state, DType dtype, int64_t n_tokens, int64_t tota
   Weights weights(*backend, dtype, {kOut, kIn}, total_bytes);
   std::vector<float> x = random_floats(n_tokens * kIn), y(static_cast<size_t>(n_tokens * kOut));
   for (auto _ : state) {
-    backend->linear({x.data(), n_tokens, kIn, kIn}, *weights.next(), nullptr, {y.data(), n_tokens, kOut, kOut});
+    backend->linear({x.data(), n_tokens, kIn, kIn}, *weights.next(), nullptr,
+                    {y.data(), n_tokens, kOut, kOut});
     benchmark::DoNotOptimize(y.data());
   }
   const auto runs = static_cast<double>(state.iterations());
-  state.counters["weight_B/s"] = benchmark::Counter(runs * static_cast<double>(weights.next()->file_bytes), benchmark::Counter::kIsRate);
-  state.counters["FLOP/s"] = benchmark::Counter(runs * 2.0 * kIn * kOut * static_cast<double>(n_tokens), benchmark::Counter::kIsRate);
+  state.counters["weight_B/s"] =
+      benchmark::Counter(runs * static_cast<double>(weights.next()->file_bytes), benchmark::Counter::kIsRate);
+  state.counters["FLOP/s"] = benchmark::Counter(runs * 2.0 * kIn * kOut * static_cast<double>(n_tokens),
+                                                benchmark::Counter::kIsRate);
 }
 
 /// DeepSeek-V2-Lite's attention: n_new tokens of one sequence over n_past rows.
@@ -87,26 +92,29 @@ void mla(benchmark::State& state, MlaForm form, RowFormat format, int64_t n_past
   std::vector<float> rows = random_floats(n_rows * layout.width());
   const std::vector<int32_t> all(static_cast<size_t>(n_rows)), some(static_cast<size_t>(n_new));
   const SequenceSlice whole{0, n_rows, 0, pages}, slice{0, n_new, n_past, pages};
-  backend->store_rows({all, all, {&whole, 1}, {}}, {rows.data(), n_rows, layout.width(), layout.width()}, cache);
+  backend->store_rows({all, all, {&whole, 1}, {}}, {rows.data(), n_rows, layout.width(), layout.width()},
+                      cache);
   Weights k_up(*backend, DType::kQ8_0, {spec.n_heads, spec.kv_rank, spec.d_nope}, 0);
   Weights v_up(*backend, DType::kQ8_0, {spec.n_heads, spec.d_v, spec.kv_rank}, 0);
   const MlaProjections projections{k_up.next(), v_up.next()};
   const int64_t q_cols = spec.n_heads * (spec.d_nope + spec.d_rope), out_cols = spec.n_heads * spec.d_v;
   std::vector<float> q = random_floats(n_new * q_cols), out(static_cast<size_t>(n_new * out_cols));
   for (auto _ : state) {
-    backend->mla_attention({some, some, {&slice, 1}, {}}, {q.data(), n_new, q_cols, q_cols}, cache, spec, projections, form,
-                           {out.data(), n_new, out_cols, out_cols});
+    backend->mla_attention({some, some, {&slice, 1}, {}}, {q.data(), n_new, q_cols, q_cols}, cache, spec,
+                           projections, form, {out.data(), n_new, out_cols, out_cols});
   }
   const int64_t pairs = n_new * n_past + n_new * (n_new + 1) / 2;
   const MlaCost cost = mla_cost(spec, n_new, n_rows, pairs);
   const double flops = form == MlaForm::kExpanded ? cost.expanded : cost.absorbed;
-  state.counters["FLOP/s"] = benchmark::Counter(static_cast<double>(state.iterations()) * flops, benchmark::Counter::kIsRate);
+  state.counters["FLOP/s"] =
+      benchmark::Counter(static_cast<double>(state.iterations()) * flops, benchmark::Counter::kIsRate);
 }
 
 void experts(benchmark::State& state, int64_t n_tokens) {
   constexpr int64_t kExperts = 64, kUsed = 6, kModel = 2048, kExpert = 1408;
   const auto backend = make_backend();
-  Weights up(*backend, DType::kQ4_0, {kExperts, kExpert, kModel}, 0), down(*backend, DType::kQ4_0, {kExperts, kModel, kExpert}, 0);
+  Weights up(*backend, DType::kQ4_0, {kExperts, kExpert, kModel}, 0),
+      down(*backend, DType::kQ4_0, {kExperts, kModel, kExpert}, 0);
   const ExpertWeights weights{up.next(), up.next(), down.next()};
   std::vector<float> x = random_floats(n_tokens * kModel), y(static_cast<size_t>(n_tokens * kModel));
   Routing routing = backend->scratch_routing(n_tokens, kUsed);
@@ -114,15 +122,18 @@ void experts(benchmark::State& state, int64_t n_tokens) {
   int64_t runs = 0;
   for (auto _ : state) {
     for (int64_t i = 0; i < n_tokens * kUsed; ++i) {
-      routing.experts[i] = static_cast<int32_t>((engine() % 10 + static_cast<uint32_t>(i % kUsed) * 10) % kExperts);
+      routing.experts[i] =
+          static_cast<int32_t>((engine() % 10 + static_cast<uint32_t>(i % kUsed) * 10) % kExperts);
       routing.weights[i] = 0.1F;
     }
-    backend->experts({x.data(), n_tokens, kModel, kModel}, routing, weights, {y.data(), n_tokens, kModel, kModel});
+    backend->experts({x.data(), n_tokens, kModel, kModel}, routing, weights,
+                     {y.data(), n_tokens, kModel, kModel});
     ++runs;
   }
   const double pairs = static_cast<double>(runs * n_tokens * kUsed);
   state.counters["FLOP/s"] = benchmark::Counter(pairs * 6.0 * kModel * kExpert, benchmark::Counter::kIsRate);
-  state.counters["pair_B/s"] = benchmark::Counter(pairs * 3.0 * kModel * kExpert * 18 / 32, benchmark::Counter::kIsRate);
+  state.counters["pair_B/s"] =
+      benchmark::Counter(pairs * 3.0 * kModel * kExpert * 18 / 32, benchmark::Counter::kIsRate);
 }
 
 void register_all() {
@@ -137,13 +148,19 @@ void register_all() {
     benchmark::RegisterBenchmark((name + "/tokens:8").c_str(), linear, dtype, 8, kMemory);
     benchmark::RegisterBenchmark((name + "/tokens:256").c_str(), linear, dtype, 256, 0);
   }
-  for (int64_t n_tokens : {1, 8, 512}) benchmark::RegisterBenchmark(("experts/Q4_0/tokens:" + std::to_string(n_tokens)).c_str(), experts, n_tokens);
+  for (int64_t n_tokens : {1, 8, 512})
+    benchmark::RegisterBenchmark(("experts/Q4_0/tokens:" + std::to_string(n_tokens)).c_str(), experts,
+                                 n_tokens);
   for (RowFormat format : {RowFormat::kBF16, RowFormat::kInt8}) {
     const std::string name = "mla/" + std::string(row_format_name(format));
-    benchmark::RegisterBenchmark((name + "/absorbed/past:4096/new:1").c_str(), mla, MlaForm::kAbsorbed, format, 4096, 1);
-    benchmark::RegisterBenchmark((name + "/absorbed/past:4096/new:8").c_str(), mla, MlaForm::kAbsorbed, format, 4096, 8);
-    benchmark::RegisterBenchmark((name + "/expanded/past:0/new:512").c_str(), mla, MlaForm::kExpanded, format, 0, 512);
-    benchmark::RegisterBenchmark((name + "/expanded/past:4096/new:512").c_str(), mla, MlaForm::kExpanded, format, 4096, 512);
+    benchmark::RegisterBenchmark((name + "/absorbed/past:4096/new:1").c_str(), mla, MlaForm::kAbsorbed,
+                                 format, 4096, 1);
+    benchmark::RegisterBenchmark((name + "/absorbed/past:4096/new:8").c_str(), mla, MlaForm::kAbsorbed,
+                                 format, 4096, 8);
+    benchmark::RegisterBenchmark((name + "/expanded/past:0/new:512").c_str(), mla, MlaForm::kExpanded, format,
+                                 0, 512);
+    benchmark::RegisterBenchmark((name + "/expanded/past:4096/new:512").c_str(), mla, MlaForm::kExpanded,
+                                 format, 4096, 512);
   }
 }
 

@@ -12,95 +12,138 @@
 namespace mla {
 
 namespace {
-// A region of a decode step lasts tens of microseconds: workers spin this long for the next one before they sleep.
-constexpr int kSpins = 20000;
 
-inline void relax() { __builtin_ia32_pause(); }
+// A region of a decode step lasts tens of microseconds: workers spin this long for the next one before they
+// sleep.
+constexpr int kSpins = 20000;
+// The caller has nothing to do while it waits for the last chunk. If that takes longer than a chunk, the
+// worker has lost its processor: give it ours.
+constexpr int kJoinSpins = 500;
+
+inline void relax() {
+  __builtin_ia32_pause();
+}
+
 }  // namespace
 
+/// One atomic word, the gate, says everything: the number of the current region, whether it may be entered,
+/// and how many workers are inside. A worker that comes too late finds the gate closed, so the caller waits
+/// only for workers that have begun: on a busy machine it does all the work itself rather than wait for a
+/// processor to come free.
 struct ThreadPool::Shared {
+  static constexpr uint64_t kOpen = uint64_t{1} << 31;
+  static constexpr uint64_t kInside = kOpen - 1;
+  static uint64_t region_of(uint64_t gate) { return gate >> 32; }
+
   std::mutex mutex;
   std::condition_variable wake;
   std::vector<std::thread> threads;
   const std::function<void(int)>* job = nullptr;
-  std::atomic<uint64_t> generation{0};  // counts regions; a change means there is a new job (or the end)
-  std::atomic<int> running{0};          // workers still inside the current region
+  std::atomic<uint64_t> gate{0};
+  std::atomic<int> finished{0};  // workers that have done the current region's job
   std::atomic<int> sleeping{0};
   std::atomic<bool> stop{false};
 
   void worker(int index) {
     uint64_t seen = 0;
     for (;;) {
-      wait_for_change(seen);
+      seen = wait_for_region_after(seen);
       if (stop.load(std::memory_order_acquire)) return;
-      seen = generation.load(std::memory_order_acquire);
+      if (!enter(seen)) continue;
       (*job)(index);
-      running.fetch_sub(1, std::memory_order_acq_rel);
+      finished.fetch_add(1, std::memory_order_release);
+      gate.fetch_sub(1, std::memory_order_release);
     }
   }
 
-  void wait_for_change(uint64_t seen) {
+  bool enter(uint64_t region) {
+    uint64_t g = gate.load(std::memory_order_acquire);
+    while (region_of(g) == region && (g & kOpen) != 0) {
+      if (gate.compare_exchange_weak(g, g + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+        return true;
+    }
+    return false;
+  }
+
+  uint64_t wait_for_region_after(uint64_t seen) {
     for (int i = 0; i < kSpins; ++i) {
-      if (generation.load(std::memory_order_acquire) != seen) return;
+      const uint64_t region = region_of(gate.load(std::memory_order_acquire));
+      if (region != seen) return region;
       relax();
     }
     std::unique_lock lock(mutex);
     sleeping.fetch_add(1);
-    wake.wait(lock, [&] { return generation.load(std::memory_order_seq_cst) != seen; });
+    wake.wait(lock, [&] { return region_of(gate.load(std::memory_order_seq_cst)) != seen; });
     sleeping.fetch_sub(1);
+    return region_of(gate.load(std::memory_order_acquire));
   }
 
-  void announce() {
-    generation.fetch_add(1, std::memory_order_seq_cst);
+  void open(const std::function<void(int)>& fn) {
+    job = &fn;
+    finished.store(0, std::memory_order_relaxed);
+    next_region(kOpen);
+  }
+  void next_region(uint64_t state) {
+    gate.store(((region_of(gate.load(std::memory_order_relaxed)) + 1) << 32) | state,
+               std::memory_order_seq_cst);
     if (sleeping.load(std::memory_order_seq_cst) > 0) {
       std::lock_guard lock(mutex);
       wake.notify_all();
     }
   }
+  /// No worker enters any more; returns when those inside have left.
+  void close() {
+    gate.fetch_and(~kOpen, std::memory_order_acq_rel);
+    wait_until([&] { return (gate.load(std::memory_order_acquire) & kInside) == 0; });
+  }
+
+  template <class Condition>
+  static void wait_until(Condition condition) {
+    for (int spins = 0; !condition(); ++spins) {
+      if (spins < kJoinSpins) {
+        relax();
+      } else {
+        std::this_thread::yield();
+      }
+    }
+  }
 };
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(std::max(1, n_threads)), shared_(std::make_unique<Shared>()) {
+ThreadPool::ThreadPool(int n_threads)
+    : n_threads_(std::max(1, n_threads)), shared_(std::make_unique<Shared>()) {
   for (int i = 1; i < n_threads_; ++i) shared_->threads.emplace_back([this, i] { shared_->worker(i); });
 }
 
 ThreadPool::~ThreadPool() {
   shared_->stop.store(true, std::memory_order_release);
-  {
-    std::lock_guard lock(shared_->mutex);
-    shared_->generation.fetch_add(1, std::memory_order_release);
-    shared_->wake.notify_all();
-  }
+  shared_->next_region(0);
   for (std::thread& t : shared_->threads) t.join();
 }
 
 void ThreadPool::run(const std::function<void(int)>& fn) {
   if (n_threads_ == 1) return fn(0);
-  shared_->job = &fn;
-  shared_->running.store(n_threads_ - 1, std::memory_order_release);
-  shared_->announce();
+  shared_->open(fn);
   fn(0);
-  // On a busy machine a worker may have lost its processor: give ours away after a while instead of spinning on.
-  for (int spins = 0; shared_->running.load(std::memory_order_acquire) > 0; ++spins) {
-    if (spins < kSpins) {
-      relax();
-    } else {
-      std::this_thread::yield();
-    }
-  }
+  Shared::wait_until([&] { return shared_->finished.load(std::memory_order_acquire) == n_threads_ - 1; });
+  shared_->close();
 }
 
-void ThreadPool::parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t, int64_t, int)>& fn) {
+void ThreadPool::parallel_for(int64_t n, int64_t grain,
+                              const std::function<void(int64_t, int64_t, int)>& fn) {
   if (n <= 0) return;
   grain = std::max<int64_t>(1, grain);
   if (n_threads_ == 1 || n <= grain) return fn(0, n, 0);
   std::atomic<int64_t> next{0};
-  run([&](int thread) {
+  const std::function<void(int)> take_chunks = [&](int thread) {
     for (;;) {
       const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
       if (begin >= n) return;
       fn(begin, std::min(n, begin + grain), thread);
     }
-  });
+  };
+  shared_->open(take_chunks);
+  take_chunks(0);
+  shared_->close();
 }
 
 int default_thread_count() {

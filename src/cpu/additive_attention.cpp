@@ -11,7 +11,8 @@ namespace mla::cpu {
 void CpuBackend::additive_attention(const AdditiveAttentionArgs& args) {
   const int64_t n_q = args.query.n_rows, n_kv = args.keys.n_rows, d_attn = args.w_query->n_out;
   const int64_t n_valid = args.n_valid < 0 ? n_kv : std::min(args.n_valid, n_kv);
-  assert(args.w_key->n_out == d_attn && args.w_query->n_in == args.query.n_cols && args.w_key->n_in == args.keys.n_cols);
+  assert(args.w_key->n_out == d_attn && args.w_query->n_in == args.query.n_cols &&
+         args.w_key->n_in == args.keys.n_cols);
   assert(args.v->n_in == d_attn && args.out.n_cols == args.keys.n_cols && args.out.n_rows == n_q);
   std::vector<float> projected(static_cast<size_t>((n_q + n_kv) * d_attn));
   const Activation queries{projected.data(), n_q, d_attn, d_attn};

@@ -19,12 +19,15 @@ void CpuBackend::store_rows(const Batch& batch, Activation rows, const LayerRows
   }
 }
 
-void CpuBackend::attention(const Batch& batch, Activation q, const LayerRows& cache, const AttentionSpec& spec, Activation out) {
+void CpuBackend::attention(const Batch& batch, Activation q, const LayerRows& cache,
+                           const AttentionSpec& spec, Activation out) {
   assert(q.n_cols == spec.n_heads * spec.d_k && out.n_cols == spec.n_heads * spec.d_v);
-  assert(spec.n_heads % spec.n_kv_heads == 0 && cache.layout->width() == spec.n_kv_heads * (spec.d_k + spec.d_v));
+  assert(spec.n_heads % spec.n_kv_heads == 0 &&
+         cache.layout->width() == spec.n_kv_heads * (spec.d_k + spec.d_v));
   begin_work();
   PagedAttention job;
-  for (const SequenceSlice& s : batch.sequences) job.sequences.push_back({&s, q.row(s.first_token), out.row(s.first_token)});
+  for (const SequenceSlice& s : batch.sequences)
+    job.sequences.push_back({&s, q.row(s.first_token), out.row(s.first_token)});
   job.query_stride = q.stride;
   job.out_stride = out.stride;
   job.n_groups = spec.n_kv_heads;
@@ -39,8 +42,10 @@ void CpuBackend::attention(const Batch& batch, Activation q, const LayerRows& ca
 void CpuBackend::dense_attention(const DenseAttentionArgs& a) {
   const AttentionSpec& spec = a.spec;
   const int64_t n_q = a.q.n_rows, n_kv = a.k.n_rows, group = spec.n_heads / spec.n_kv_heads;
-  assert(a.q.n_cols == spec.n_heads * spec.d_k && a.out.n_cols == spec.n_heads * spec.d_v && a.out.n_rows == n_q);
-  assert(a.k.n_cols == spec.n_kv_heads * spec.d_k && a.v.n_cols == spec.n_kv_heads * spec.d_v && a.v.n_rows == n_kv);
+  assert(a.q.n_cols == spec.n_heads * spec.d_k && a.out.n_cols == spec.n_heads * spec.d_v &&
+         a.out.n_rows == n_q);
+  assert(a.k.n_cols == spec.n_kv_heads * spec.d_k && a.v.n_cols == spec.n_kv_heads * spec.d_v &&
+         a.v.n_rows == n_kv);
   begin_work();
   constexpr int64_t kBlock = 64;
   const int64_t state = kBlock * (kTileRows + 2 + spec.d_v);
@@ -48,7 +53,8 @@ void CpuBackend::dense_attention(const DenseAttentionArgs& a) {
   const float** queries = work<const float*>(n_threads() * kBlock);
   int32_t* visible = work<int32_t>(n_threads() * kBlock);
   const int64_t blocks = (n_q + kBlock - 1) / kBlock;
-  const double amount = static_cast<double>(n_q * n_kv) * static_cast<double>(spec.n_heads * (spec.d_k + spec.d_v)) / 16.0;
+  const double amount =
+      static_cast<double>(n_q * n_kv) * static_cast<double>(spec.n_heads * (spec.d_k + spec.d_v)) / 16.0;
   for_tasks(blocks * spec.n_heads, amount, [&](int64_t task, int thread) {
     const int64_t h = task / blocks, first_query = task % blocks * kBlock;
     AttendArgs args;
@@ -66,7 +72,8 @@ void CpuBackend::dense_attention(const DenseAttentionArgs& a) {
     args.values_sum = args.sum + kBlock;
     std::fill_n(args.largest, kBlock, -std::numeric_limits<float>::infinity());
     std::fill_n(args.sum, kBlock * (1 + spec.d_v), 0.0F);
-    for (int64_t i = 0; i < args.n_queries; ++i) queries[thread * kBlock + i] = a.q.row(first_query + i) + h * spec.d_k;
+    for (int64_t i = 0; i < args.n_queries; ++i)
+      queries[thread * kBlock + i] = a.q.row(first_query + i) + h * spec.d_k;
     for (int64_t row = 0; row < n_kv; row += kTileRows) {
       args.n_rows = std::min(kTileRows, n_kv - row);
       args.keys = a.k.row(row) + h / group * spec.d_k;
@@ -78,7 +85,8 @@ void CpuBackend::dense_attention(const DenseAttentionArgs& a) {
       kernels_.attend(args);
     }
     for (int64_t i = 0; i < args.n_queries; ++i) {
-      const float factor = args.sum[i] == 0.0F ? 0.0F : 1.0F / args.sum[i];  // a query that sees no key gives zeros
+      const float factor =
+          args.sum[i] == 0.0F ? 0.0F : 1.0F / args.sum[i];  // a query that sees no key gives zeros
       float* out = a.out.row(first_query + i) + h * spec.d_v;
       for (int64_t c = 0; c < spec.d_v; ++c) out[c] = args.values_sum[i * spec.d_v + c] * factor;
     }

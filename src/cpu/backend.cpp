@@ -9,8 +9,8 @@
 namespace mla::cpu {
 namespace {
 
-// Waking the other threads and waiting for the last costs a few microseconds: as much as this many multiply-adds or bytes
-// on one thread.
+// Waking the other threads and waiting for the last costs a few microseconds: as much as this many
+// multiply-adds or bytes on one thread.
 constexpr double kWorthWaking = 100e3;
 
 }  // namespace
@@ -28,11 +28,19 @@ void CpuBackend::for_tasks(int64_t n, double work, const Task& fn) {
   });
 }
 
-Activation CpuBackend::scratch(int64_t n_rows, int64_t n_cols) { return arena_.activation(n_rows, n_cols); }
-Routing CpuBackend::scratch_routing(int64_t n_tokens, int64_t n_used) { return arena_.routing(n_tokens, n_used); }
-void CpuBackend::release_scratch() { arena_.release(); }
+Activation CpuBackend::scratch(int64_t n_rows, int64_t n_cols) {
+  return arena_.activation(n_rows, n_cols);
+}
+Routing CpuBackend::scratch_routing(int64_t n_tokens, int64_t n_used) {
+  return arena_.routing(n_tokens, n_used);
+}
+void CpuBackend::release_scratch() {
+  arena_.release();
+}
 
-Result<std::shared_ptr<std::byte>> CpuBackend::allocate_pages(int64_t bytes) { return allocate_page_memory(bytes); }
+Result<std::shared_ptr<std::byte>> CpuBackend::allocate_pages(int64_t bytes) {
+  return allocate_page_memory(bytes);
+}
 
 void CpuBackend::copy_bytes(std::byte* to, const std::byte* from, int64_t n) {
   std::memmove(to, from, static_cast<size_t>(n));
@@ -49,11 +57,13 @@ namespace mla {
 Result<std::unique_ptr<Backend>> make_cpu_backend(const CpuOptions& options) {
   const std::vector<Isa> isas = available_isas();
   if (std::find(isas.begin(), isas.end(), options.isa) == isas.end()) {
-    return Error::usage("instruction set '" + std::string(isa_name(options.isa)) + "': this machine (" + cpu_features().model +
-                        ") cannot run it; the best it can is '" + std::string(isa_name(isas.back())) + "'");
+    return Error::usage("instruction set '" + std::string(isa_name(options.isa)) + "': this machine (" +
+                        cpu_features().model + ") cannot run it; the best it can is '" +
+                        std::string(isa_name(isas.back())) + "'");
   }
   if (options.n_threads < 0) {
-    return Error::usage("number of threads " + std::to_string(options.n_threads) + ": expected 1 or more, or 0 for all processors");
+    return Error::usage("number of threads " + std::to_string(options.n_threads) +
+                        ": expected 1 or more, or 0 for all processors");
   }
   const int n_threads = options.n_threads == 0 ? default_thread_count() : options.n_threads;
   return std::unique_ptr<Backend>(

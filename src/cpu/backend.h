@@ -12,17 +12,18 @@
 
 namespace mla::cpu {
 
-/// Cosines and sines of a step's positions: all layers rotate by the same angles, so they are worked out once.
+/// Cosines and sines of a step's positions: all layers rotate by the same angles, so they are worked out
+/// once.
 struct RopeAngles {
-  std::vector<float> inv_freq;     ///< what they were computed for ...
+  std::vector<float> inv_freq;  ///< what they were computed for ...
   float magnitude = 0.0F;
   std::vector<int32_t> positions;
-  std::vector<float> cos_sin;      ///< [n_tokens, d_rope]: cosines, then sines
+  std::vector<float> cos_sin;  ///< [n_tokens, d_rope]: cosines, then sines
 };
 
-/// Plans every operation as independent tasks over the threads and the kernels of one instruction set. No task's result
-/// depends on the thread that runs it nor on how many there are: an output element is always summed by one task, in an
-/// order that follows from the shapes alone.
+/// Plans every operation as independent tasks over the threads and the kernels of one instruction set. No
+/// task's result depends on the thread that runs it nor on how many there are: an output element is always
+/// summed by one task, in an order that follows from the shapes alone.
 class CpuBackend final : public Backend {
  public:
   CpuBackend(const Kernels& kernels, std::string_view name, int n_threads);
@@ -45,38 +46,46 @@ class CpuBackend final : public Backend {
   void gather_rows(Activation x, std::span<const int32_t> rows, Activation out) override;
   void add(Activation x, Activation y) override;
   void rms_norm(Activation x, const PackedWeight& weight, float eps, Activation out) override;
-  void layer_norm(Activation x, const PackedWeight& weight, const PackedWeight* bias, float eps, Activation out) override;
-  void rope(Activation x, int64_t d_head, int64_t offset, const RopeTable& table, std::span<const int32_t> positions) override;
+  void layer_norm(Activation x, const PackedWeight& weight, const PackedWeight* bias, float eps,
+                  Activation out) override;
+  void rope(Activation x, int64_t d_head, int64_t offset, const RopeTable& table,
+            std::span<const int32_t> positions) override;
   void silu_mul(Activation gate, Activation up, Activation out) override;
   void gelu(Activation x, Gelu kind) override;
 
   // linear.cpp, experts.cpp, router.cpp
   void linear(Activation x, const PackedWeight& weight, const PackedWeight* bias, Activation out) override;
-  void route(Activation logits, const RouterSpec& spec, const PackedWeight* correction_bias, Routing out) override;
+  void route(Activation logits, const RouterSpec& spec, const PackedWeight* correction_bias,
+             Routing out) override;
   void experts(Activation x, const Routing& routing, const ExpertWeights& weights, Activation out) override;
 
   // attention.cpp, mla_attention.cpp, additive_attention.cpp
   void store_rows(const Batch& batch, Activation rows, const LayerRows& cache) override;
-  void attention(const Batch& batch, Activation q, const LayerRows& cache, const AttentionSpec& spec, Activation out) override;
+  void attention(const Batch& batch, Activation q, const LayerRows& cache, const AttentionSpec& spec,
+                 Activation out) override;
   void dense_attention(const DenseAttentionArgs& args) override;
   void mla_attention(const Batch& batch, Activation q, const LayerRows& cache, const MlaSpec& spec,
                      const MlaProjections& projections, MlaForm form, Activation out) override;
   void additive_attention(const AdditiveAttentionArgs& args) override;
 
-  // -- for the parts of this room -------------------------------------------------------------------------------------
+  // -- for the parts of this room
+  // -------------------------------------------------------------------------------------
 
   const Kernels& kernels() const { return kernels_; }
   int n_threads() const { return pool_.size(); }
 
-  /// fn(task, thread) for every task in [0, n): on all threads when the work, given in multiply-adds or bytes (whichever
-  /// there are more of), is worth waking them, else on the caller's.
+  /// fn(task, thread) for every task in [0, n): on all threads when the work, given in multiply-adds or bytes
+  /// (whichever there are more of), is worth waking them, else on the caller's.
   using Task = std::function<void(int64_t task, int thread)>;
   void for_tasks(int64_t n, double work, const Task& fn);
 
-  /// Memory of the running operation: n uninitialised elements, 64-byte aligned. Every operation starts with begin_work().
+  /// Memory of the running operation: n uninitialised elements, 64-byte aligned. Every operation starts with
+  /// begin_work().
   void begin_work() { work_.release(); }
   template <class T>
-  T* work(int64_t n) { return reinterpret_cast<T*>(work_.allocate(n * static_cast<int64_t>(sizeof(T)))); }
+  T* work(int64_t n) {
+    return reinterpret_cast<T*>(work_.allocate(n * static_cast<int64_t>(sizeof(T))));
+  }
 
  private:
   Result<Weight> pack_views(std::span<const TensorView> views);

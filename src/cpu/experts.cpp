@@ -7,14 +7,15 @@
 namespace mla::cpu {
 namespace {
 
-/// The (token, expert) pairs of a call, sorted by expert, so that every expert's weights are read once for all its tokens.
+/// The (token, expert) pairs of a call, sorted by expert, so that every expert's weights are read once for
+/// all its tokens.
 struct Assignments {
   int64_t n = 0;
   int64_t n_experts = 0;
-  int64_t most_tokens = 0;       ///< of one expert
-  int64_t* first = nullptr;      ///< [n_experts + 1]: pairs of expert e are first[e] ... first[e + 1] - 1
-  int64_t* place = nullptr;      ///< [n_tokens * n_used]: where pair (token, choice) went
-  const float** x = nullptr;     ///< [n]: the token's row
+  int64_t most_tokens = 0;    ///< of one expert
+  int64_t* first = nullptr;   ///< [n_experts + 1]: pairs of expert e are first[e] ... first[e + 1] - 1
+  int64_t* place = nullptr;   ///< [n_tokens * n_used]: where pair (token, choice) went
+  const float** x = nullptr;  ///< [n]: the token's row
 
   int64_t n_tokens(int64_t e) const { return first[e + 1] - first[e]; }
 };
@@ -46,7 +47,8 @@ struct ExpertTask {
 };
 
 /// All row blocks of all experts that have tokens, as one list; adds up their work.
-int64_t list_tasks(CpuBackend& backend, const CpuWeight& weight, const Assignments& a, ExpertTask*& tasks, double& work) {
+int64_t list_tasks(CpuBackend& backend, const CpuWeight& weight, const Assignments& a, ExpertTask*& tasks,
+                   double& work) {
   int64_t most = 0;
   for (int64_t e = 0; e < a.n_experts; ++e) {
     if (a.n_tokens(e) == 0) continue;
@@ -58,7 +60,8 @@ int64_t list_tasks(CpuBackend& backend, const CpuWeight& weight, const Assignmen
   for (int64_t e = 0; e < a.n_experts; ++e) {
     if (a.n_tokens(e) == 0) continue;
     const int64_t step = rows_per_task(weight.matrix(e), a.n_tokens(e));
-    for (int64_t row = 0; row < weight.n_out; row += step) tasks[n++] = {e, row, std::min(weight.n_out, row + step)};
+    for (int64_t row = 0; row < weight.n_out; row += step)
+      tasks[n++] = {e, row, std::min(weight.n_out, row + step)};
     work += product_work(weight.matrix(e), weight.n_out, a.n_tokens(e));
   }
   return n;
@@ -66,8 +69,8 @@ int64_t list_tasks(CpuBackend& backend, const CpuWeight& weight, const Assignmen
 
 }  // namespace
 
-/// Three regions: hidden = silu(gate x) * (up x) for all pairs; y = down hidden for all pairs; then every token adds up its
-/// pairs in the order of its choices, whatever expert finished first.
+/// Three regions: hidden = silu(gate x) * (up x) for all pairs; y = down hidden for all pairs; then every
+/// token adds up its pairs in the order of its choices, whatever expert finished first.
 void CpuBackend::experts(Activation x, const Routing& routing, const ExpertWeights& weights, Activation out) {
   const CpuWeight& gate = packed(*weights.gate);
   const CpuWeight& up = packed(*weights.up);
@@ -85,7 +88,8 @@ void CpuBackend::experts(Activation x, const Routing& routing, const ExpertWeigh
   const int64_t up_size = a.most_tokens * kMostRows;
   float* up_buffers = work<float>(n_threads() * up_size);
   float* panels = work<float>(n_threads() * kPanelRows * kPanelDepth);
-  const auto run = [&](const WeightMatrix& w, const ExpertTask& task, const float* const* rows, float* to, int64_t stride, int thread) {
+  const auto run = [&](const WeightMatrix& w, const ExpertTask& task, const float* const* rows, float* to,
+                       int64_t stride, int thread) {
     ProductArgs args;
     args.weight = w;
     args.row_begin = task.row_begin;
@@ -117,7 +121,8 @@ void CpuBackend::experts(Activation x, const Routing& routing, const ExpertWeigh
   amount = 0.0;
   n_tasks = list_tasks(*this, down, a, tasks, amount);
   for_tasks(n_tasks, amount, [&](int64_t i, int thread) {
-    run(down.matrix(tasks[i].expert), tasks[i], hidden_rows, y + a.first[tasks[i].expert] * d_model, d_model, thread);
+    run(down.matrix(tasks[i].expert), tasks[i], hidden_rows, y + a.first[tasks[i].expert] * d_model, d_model,
+        thread);
   });
 
   for_tasks(x.n_rows, static_cast<double>(a.n * d_model), [&](int64_t t, int) {

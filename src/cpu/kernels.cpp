@@ -20,9 +20,12 @@ const Kernels& kernels_for(Isa isa) {
   static const Kernels kAvx2 = make(avx2::fill_products, avx2::fill_attention, avx2::fill_rowwise);
   static const Kernels kAvx512 = make(avx512::fill_products, avx512::fill_attention, avx512::fill_rowwise);
   switch (isa) {
-    case Isa::kAvx512: return kAvx512;
-    case Isa::kAvx2: return kAvx2;
-    case Isa::kScalar: break;
+    case Isa::kAvx512:
+      return kAvx512;
+    case Isa::kAvx2:
+      return kAvx2;
+    case Isa::kScalar:
+      break;
   }
   return kScalar;
 }

@@ -6,9 +6,10 @@
 #include "base/cpu_features.h"
 #include "tensor/dtype.h"
 
-// What differs per instruction set, as one table of function pointers. The algorithms are written once, in isa/*-inl.h, over
-// the vector primitives of isa/simd_*.h; isa/{scalar,avx2,avx512}/*.cpp compile them. Kernels run on one thread, check
-// nothing and never throw: cpu_backend and its helpers plan the work and split it.
+// What differs per instruction set, as one table of function pointers. The algorithms are written once, in
+// isa/*-inl.h, over the vector primitives of isa/simd_*.h; isa/{scalar,avx2,avx512}/*.cpp compile them.
+// Kernels run on one thread, check nothing and never throw: cpu_backend and its helpers plan the work and
+// split it.
 
 namespace mla::cpu {
 
@@ -33,33 +34,33 @@ struct ProductArgs {
   int64_t row_end = 0;
   const float* const* x = nullptr;  ///< [n_tokens] rows of n_in elements
   int64_t n_tokens = 0;
-  float* out = nullptr;             ///< element (t, row) at out[t * out_stride + row]
+  float* out = nullptr;  ///< element (t, row) at out[t * out_stride + row]
   int64_t out_stride = 0;
-  const float* bias = nullptr;      ///< [n_out] or null
-  float* panel = nullptr;           ///< kPanelRows * kPanelDepth floats of this thread; many tokens only
+  const float* bias = nullptr;  ///< [n_out] or null
+  float* panel = nullptr;       ///< kPanelRows * kPanelDepth floats of this thread; many tokens only
 };
-inline constexpr int64_t kThinTokens = 4;    ///< most tokens of a thin product
+inline constexpr int64_t kThinTokens = 12;   ///< most tokens of a thin product
 inline constexpr int64_t kPanelRows = 64;    ///< weight rows that are decoded together
 inline constexpr int64_t kPanelDepth = 512;  ///< ... and elements of each; a multiple of every block size
 
-/// Rows of one cached tile against a block of queries: one step of the online softmax (Milakov and Gimelshein,
-/// arXiv 1805.02867; Dao et al., arXiv 2205.14135).
+/// Rows of one cached tile against a block of queries: one step of the online softmax (Milakov and
+/// Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135).
 struct AttendArgs {
   const float* const* queries = nullptr;  ///< [n_queries] of d_k elements
   int64_t n_queries = 0;
   int64_t d_k = 0;
   int64_t d_v = 0;
-  const float* keys = nullptr;            ///< [n_rows, d_k], rows key_stride apart
+  const float* keys = nullptr;  ///< [n_rows, d_k], rows key_stride apart
   int64_t key_stride = 0;
-  const float* values = nullptr;          ///< [n_rows, d_v], rows value_stride apart
+  const float* values = nullptr;  ///< [n_rows, d_v], rows value_stride apart
   int64_t value_stride = 0;
-  int64_t n_rows = 0;                     ///< <= kTileRows
-  const int32_t* visible = nullptr;       ///< [n_queries]: a query sees the first so many rows of the tile
+  int64_t n_rows = 0;                ///< <= kTileRows
+  const int32_t* visible = nullptr;  ///< [n_queries]: a query sees the first so many rows of the tile
   float scale = 0.0F;
-  float* scores = nullptr;                ///< [n_queries, kTileRows] to work in
-  float* largest = nullptr;               ///< [n_queries] state: largest score so far, -infinity at first
-  float* sum = nullptr;                   ///< [n_queries] state: sum of exp(score - largest), 0 at first
-  float* values_sum = nullptr;            ///< [n_queries, d_v] state: sum of exp(score - largest) * value, 0 at first
+  float* scores = nullptr;      ///< [n_queries, kTileRows] to work in
+  float* largest = nullptr;     ///< [n_queries] state: largest score so far, -infinity at first
+  float* sum = nullptr;         ///< [n_queries] state: sum of exp(score - largest), 0 at first
+  float* values_sum = nullptr;  ///< [n_queries, d_v] state: sum of exp(score - largest) * value, 0 at first
 };
 inline constexpr int64_t kTileRows = 64;  ///< rows of an attention tile: one cache page
 
@@ -81,8 +82,8 @@ struct Kernels {
   void (*decode_row[kDTypeCount])(const WeightMatrix&, int64_t row, float* out) noexcept = {};
 
   /// out[m][i] = x[m] . w[i] over n elements, for m < n_x and i < n_w: both sides f32.
-  void (*dot_products)(const float* const* x, int64_t n_x, const float* w, int64_t n_w, int64_t w_stride, int64_t n, float* out,
-                       int64_t out_stride) noexcept = nullptr;
+  void (*dot_products)(const float* const* x, int64_t n_x, const float* w, int64_t n_w, int64_t w_stride,
+                       int64_t n, float* out, int64_t out_stride) noexcept = nullptr;
 
   // -- attention (isa/attention-inl.h) --
   void (*attend)(const AttendArgs&) noexcept = nullptr;
@@ -96,15 +97,28 @@ struct Kernels {
   // -- rows (isa/rowwise-inl.h) --
   void (*add)(float* x, const float* y, int64_t n) noexcept = nullptr;
   void (*rms_norm)(const float* x, const float* weight, float eps, float* out, int64_t n) noexcept = nullptr;
-  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, float* out, int64_t n) noexcept = nullptr;
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, float* out,
+                     int64_t n) noexcept = nullptr;
   void (*silu_mul)(const float* gate, const float* up, float* out, int64_t n) noexcept = nullptr;
   void (*gelu_tanh)(float* x, int64_t n) noexcept = nullptr;
   void (*gelu_erf)(float* x, int64_t n) noexcept = nullptr;
 };
 
-namespace scalar { void fill_products(Kernels&); void fill_attention(Kernels&); void fill_rowwise(Kernels&); }
-namespace avx2 { void fill_products(Kernels&); void fill_attention(Kernels&); void fill_rowwise(Kernels&); }
-namespace avx512 { void fill_products(Kernels&); void fill_attention(Kernels&); void fill_rowwise(Kernels&); }
+namespace scalar {
+void fill_products(Kernels&);
+void fill_attention(Kernels&);
+void fill_rowwise(Kernels&);
+}  // namespace scalar
+namespace avx2 {
+void fill_products(Kernels&);
+void fill_attention(Kernels&);
+void fill_rowwise(Kernels&);
+}  // namespace avx2
+namespace avx512 {
+void fill_products(Kernels&);
+void fill_attention(Kernels&);
+void fill_rowwise(Kernels&);
+}  // namespace avx512
 
 /// The table of an instruction set that this machine can run.
 const Kernels& kernels_for(Isa isa);

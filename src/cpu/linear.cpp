@@ -6,7 +6,8 @@
 namespace mla::cpu {
 
 void CpuBackend::linear(Activation x, const PackedWeight& weight, const PackedWeight* bias, Activation out) {
-  assert(x.n_cols == weight.n_in && out.n_cols == weight.n_out && out.n_rows == x.n_rows && weight.n_stack == 1);
+  assert(x.n_cols == weight.n_in && out.n_cols == weight.n_out && out.n_rows == x.n_rows &&
+         weight.n_stack == 1);
   begin_work();
   const WeightMatrix& matrix = packed(weight).matrix();
   const int64_t n_tokens = x.n_rows;

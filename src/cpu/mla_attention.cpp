@@ -8,10 +8,13 @@
 #include "cpu/product.h"
 #include "cpu/row_codec.h"
 
-// Multi-head latent attention in both forms; docs/mla.md derives them. A cached row is [latent c | rotated key].
-//   absorbed: q_nope goes up to latent space once per query; then all heads attend over the rows as they are, the key being
+// Multi-head latent attention in both forms; docs/mla.md derives them. A cached row is [latent c | rotated
+// key].
+//   absorbed: q_nope goes up to latent space once per query; then all heads attend over the rows as they are,
+//   the key being
 //             the whole row and the value its latent part; the result comes down through W_UV once per query.
-//   expanded: per head and tile of rows, K = [W_UK^T c | rotated key] and V = W_UV c are rebuilt in cache-sized buffers and
+//   expanded: per head and tile of rows, K = [W_UK^T c | rotated key] and V = W_UV c are rebuilt in
+//   cache-sized buffers and
 //             all new tokens attend to them.
 
 namespace mla::cpu {
@@ -27,10 +30,11 @@ struct Call {
   Activation out;
 };
 
-/// out_h[t] = W[h] x_h[t] for every head h of the stack W and n tokens, given each head's first token and how far apart
-/// tokens lie.
-void product_per_head(Call& call, const CpuWeight& stack, int64_t n, const std::vector<const float*>& tokens, int64_t x_head_stride,
-                      float* out, int64_t out_head_stride, int64_t out_stride, float* panels) {
+/// out_h[t] = W[h] x_h[t] for every head h of the stack W and n tokens, given each head's first token and how
+/// far apart tokens lie.
+void product_per_head(Call& call, const CpuWeight& stack, int64_t n, const std::vector<const float*>& tokens,
+                      int64_t x_head_stride, float* out, int64_t out_head_stride, int64_t out_stride,
+                      float* panels) {
   const int64_t n_heads = call.spec.n_heads;
   const float** x = call.backend.work<const float*>(n_heads * n);
   for (int64_t h = 0; h < n_heads; ++h) {
@@ -72,14 +76,16 @@ void run_absorbed(Call& call, const std::vector<const SequenceSlice*>& slices) {
   product_per_head(call, call.k_up, n, q_rows, d_q, latent_q, width, s.n_heads * width, panels);
   for (int64_t t = 0; t < n; ++t) {
     for (int64_t h = 0; h < s.n_heads; ++h) {
-      std::copy_n(q_rows[static_cast<size_t>(t)] + h * d_q + s.d_nope, s.d_rope, latent_q + (t * s.n_heads + h) * width + s.kv_rank);
+      std::copy_n(q_rows[static_cast<size_t>(t)] + h * d_q + s.d_nope, s.d_rope,
+                  latent_q + (t * s.n_heads + h) * width + s.kv_rank);
     }
   }
 
   PagedAttention job;
   int64_t first = 0;
   for (const SequenceSlice* slice : slices) {
-    job.sequences.push_back({slice, latent_q + first * s.n_heads * width, latent_out + first * s.n_heads * s.kv_rank});
+    job.sequences.push_back(
+        {slice, latent_q + first * s.n_heads * width, latent_out + first * s.n_heads * s.kv_rank});
     first += slice->n_new;
   }
   job.query_stride = s.n_heads * width;
@@ -102,16 +108,16 @@ void run_absorbed(Call& call, const std::vector<const SequenceSlice*>& slices) {
 
 /// What a thread rebuilds one head in.
 struct ExpandedBuffers {
-  float* k_up;      ///< W_UK^T [d_nope, kv_rank]
-  float* v_up;      ///< W_UV [d_v, kv_rank]
-  float* latents;   ///< [kTileRows, kv_rank + d_rope]
-  float* keys;      ///< [kTileRows, d_nope + d_rope]
-  float* values;    ///< [kTileRows, d_v]
-  float* row;       ///< [d_nope]
-  float* scores;    ///< [n_new, kTileRows]
-  float* largest;   ///< [n_new]
-  float* sum;       ///< [n_new]
-  float* result;    ///< [n_new, d_v]
+  float* k_up;     ///< W_UK^T [d_nope, kv_rank]
+  float* v_up;     ///< W_UV [d_v, kv_rank]
+  float* latents;  ///< [kTileRows, kv_rank + d_rope]
+  float* keys;     ///< [kTileRows, d_nope + d_rope]
+  float* values;   ///< [kTileRows, d_v]
+  float* row;      ///< [d_nope]
+  float* scores;   ///< [n_new, kTileRows]
+  float* largest;  ///< [n_new]
+  float* sum;      ///< [n_new]
+  float* result;   ///< [n_new, d_v]
   const float** queries;
   int32_t* visible;
 };
@@ -140,12 +146,13 @@ void decode_projections(const Call& call, int64_t h, const ExpandedBuffers& b) {
     kernels.decode_row[static_cast<size_t>(k_up.dtype)](k_up, j, b.row);
     for (int64_t i = 0; i < s.d_nope; ++i) b.k_up[i * s.kv_rank + j] = b.row[i];
   }
-  for (int64_t i = 0; i < s.d_v; ++i) kernels.decode_row[static_cast<size_t>(v_up.dtype)](v_up, i, b.v_up + i * s.kv_rank);
+  for (int64_t i = 0; i < s.d_v; ++i)
+    kernels.decode_row[static_cast<size_t>(v_up.dtype)](v_up, i, b.v_up + i * s.kv_rank);
 }
 
 /// K and V of rows first ... first + n - 1.
-void expand_tile(const Call& call, const SequenceSlice& slice, const std::vector<RowPiece>& pieces, int64_t first, int64_t n,
-                 const ExpandedBuffers& b) {
+void expand_tile(const Call& call, const SequenceSlice& slice, const std::vector<RowPiece>& pieces,
+                 int64_t first, int64_t n, const ExpandedBuffers& b) {
   const MlaSpec& s = call.spec;
   const Kernels& kernels = call.backend.kernels();
   const int64_t width = s.kv_rank + s.d_rope, d_k = s.d_nope + s.d_rope;
@@ -160,8 +167,8 @@ void expand_tile(const Call& call, const SequenceSlice& slice, const std::vector
   kernels.dot_products(rows, n, b.v_up, s.d_v, s.kv_rank, s.kv_rank, b.values, s.d_v);
 }
 
-void attend_expanded(const Call& call, const SequenceSlice& slice, int64_t h, const std::vector<RowPiece>& pieces,
-                     const ExpandedBuffers& b) {
+void attend_expanded(const Call& call, const SequenceSlice& slice, int64_t h,
+                     const std::vector<RowPiece>& pieces, const ExpandedBuffers& b) {
   const MlaSpec& s = call.spec;
   const int64_t d_q = s.d_nope + s.d_rope;
   decode_projections(call, h, b);
@@ -172,7 +179,8 @@ void attend_expanded(const Call& call, const SequenceSlice& slice, int64_t h, co
   for (int64_t first = 0; first < slice.n_rows(); first += kTileRows) {
     const int64_t n_rows = std::min(kTileRows, slice.n_rows() - first);
     expand_tile(call, slice, pieces, first, n_rows, b);
-    const int64_t begin = std::max<int64_t>(0, first - slice.n_past);  // earlier tokens see none of these rows
+    const int64_t begin =
+        std::max<int64_t>(0, first - slice.n_past);  // earlier tokens see none of these rows
     for (int64_t i = begin; i < slice.n_new; ++i) {
       b.visible[i] = static_cast<int32_t>(std::min(n_rows, slice.n_past + i + 1 - first));
     }
@@ -211,12 +219,14 @@ void run_expanded(Call& call, const std::vector<const SequenceSlice*>& slices) {
     amount += mla_cost(s, slice->n_new, slice->n_rows(), slice->n_new * slice->n_rows()).expanded / 32.0;
   }
   std::vector<ExpandedBuffers> buffers;
-  for (int i = 0; i < call.backend.n_threads(); ++i) buffers.push_back(expanded_buffers(call.backend, s, most_new));
+  for (int i = 0; i < call.backend.n_threads(); ++i)
+    buffers.push_back(expanded_buffers(call.backend, s, most_new));
   const std::vector<RowPiece> pieces = row_pieces(*call.cache.layout, 0, s.kv_rank + s.d_rope);
-  call.backend.for_tasks(static_cast<int64_t>(slices.size()) * s.n_heads, amount, [&](int64_t task, int thread) {
-    attend_expanded(call, *slices[static_cast<size_t>(task / s.n_heads)], task % s.n_heads, pieces,
-                    buffers[static_cast<size_t>(thread)]);
-  });
+  call.backend.for_tasks(static_cast<int64_t>(slices.size()) * s.n_heads, amount,
+                         [&](int64_t task, int thread) {
+                           attend_expanded(call, *slices[static_cast<size_t>(task / s.n_heads)],
+                                           task % s.n_heads, pieces, buffers[static_cast<size_t>(thread)]);
+                         });
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 
 namespace mla::cpu {
 
-/// The form that needs fewer operations for one sequence's part of a batch. Decided per sequence, so that its numbers do
-/// not depend on its neighbours.
+/// The form that needs fewer operations for one sequence's part of a batch. Decided per sequence, so that its
+/// numbers do not depend on its neighbours.
 inline MlaForm choose_mla_form(const MlaSpec& spec, const SequenceSlice& slice, MlaForm wanted) {
   if (wanted != MlaForm::kAuto) return wanted;
   const int64_t n_pairs = slice.n_new * slice.n_past + slice.n_new * (slice.n_new + 1) / 2;

@@ -18,8 +18,8 @@ struct Task {
   int64_t group = 0;
   int64_t token_begin = 0, token_end = 0;  ///< of the sequence's new tokens
   int64_t row_begin = 0, row_end = 0;
-  int64_t n_ranges = 1;       ///< tasks that share these queries, one after the other in the list
-  float* partial = nullptr;   ///< with n_ranges > 1: [largest[nq], sum[nq], values[nq, d_v]]
+  int64_t n_ranges = 1;      ///< tasks that share these queries, one after the other in the list
+  float* partial = nullptr;  ///< with n_ranges > 1: [largest[nq], sum[nq], values[nq, d_v]]
 };
 
 /// What a thread works in.
@@ -38,27 +38,38 @@ struct State {
   float* sum;
   float* values;
 };
-int64_t state_size(int64_t n, int64_t d_v) { return n * (2 + d_v); }
-State state_in(float* memory, int64_t n) { return {memory, memory + n, memory + 2 * n}; }
+int64_t state_size(int64_t n, int64_t d_v) {
+  return n * (2 + d_v);
+}
+State state_in(float* memory, int64_t n) {
+  return {memory, memory + n, memory + 2 * n};
+}
 
 class Run {
  public:
   Run(CpuBackend& backend, const PagedAttention& job, const LayerRows& cache)
-      : backend_(backend), job_(job), cache_(cache), tokens_per_task_(std::max<int64_t>(1, kQueriesPerTask / job.group_heads)) {
+      : backend_(backend),
+        job_(job),
+        cache_(cache),
+        tokens_per_task_(std::max<int64_t>(1, kQueriesPerTask / job.group_heads)) {
     most_queries_ = tokens_per_task_ * job.group_heads;
     for (int64_t g = 0; g < job.n_groups; ++g) {
       const int64_t width = cache.layout->width();
-      key_pieces_.push_back(job.value_in_key ? row_pieces(*cache.layout, 0, width) : row_pieces(*cache.layout, g * job.d_k, job.d_k));
-      value_pieces_.push_back(job.value_in_key ? std::vector<RowPiece>()
-                                               : row_pieces(*cache.layout, job.n_groups * job.d_k + g * job.d_v, job.d_v));
+      key_pieces_.push_back(job.value_in_key ? row_pieces(*cache.layout, 0, width)
+                                             : row_pieces(*cache.layout, g * job.d_k, job.d_k));
+      value_pieces_.push_back(job.value_in_key
+                                  ? std::vector<RowPiece>()
+                                  : row_pieces(*cache.layout, job.n_groups * job.d_k + g * job.d_v, job.d_v));
     }
   }
 
   void plan() {
     for (const PagedAttention::Sequence& sequence : job_.sequences) plan(sequence);
     for (int i = 0; i < backend_.n_threads(); ++i) {
-      buffers_.push_back({backend_.work<float>(kTileRows * job_.d_k), backend_.work<float>(kTileRows * job_.d_v),
-                          backend_.work<float>(most_queries_ * kTileRows), backend_.work<float>(state_size(most_queries_, job_.d_v)),
+      buffers_.push_back({backend_.work<float>(kTileRows * job_.d_k),
+                          backend_.work<float>(kTileRows * job_.d_v),
+                          backend_.work<float>(most_queries_ * kTileRows),
+                          backend_.work<float>(state_size(most_queries_, job_.d_v)),
                           backend_.work<const float*>(most_queries_), backend_.work<int32_t>(most_queries_)});
     }
   }
@@ -68,9 +79,8 @@ class Run {
       attend(tasks_[static_cast<size_t>(i)], buffers_[static_cast<size_t>(thread)]);
     });
     if (split_.empty()) return;
-    backend_.for_tasks(static_cast<int64_t>(split_.size()), work_ / 64.0, [&](int64_t i, int) {
-      merge(split_[static_cast<size_t>(i)]);
-    });
+    backend_.for_tasks(static_cast<int64_t>(split_.size()), work_ / 64.0,
+                       [&](int64_t i, int) { merge(split_[static_cast<size_t>(i)]); });
   }
 
  private:
@@ -82,7 +92,8 @@ class Run {
     const int64_t blocks = (s.n_new + tokens_per_task_ - 1) / tokens_per_task_;
     int64_t range = s.n_rows();
     if (blocks * job_.n_groups < kEnoughTasks) {
-      range = std::max<int64_t>(2, (s.n_rows() + kMostRanges * kTileRows - 1) / (kMostRanges * kTileRows)) * kTileRows;
+      range = std::max<int64_t>(2, (s.n_rows() + kMostRanges * kTileRows - 1) / (kMostRanges * kTileRows)) *
+              kTileRows;
     }
     for (int64_t g = 0; g < job_.n_groups; ++g) {
       for (int64_t b = 0; b < blocks; ++b) {
@@ -96,7 +107,8 @@ class Run {
           if (task.n_ranges > 1) task.partial = backend_.work<float>(state_size(n_queries(task), job_.d_v));
           tasks_.push_back(task);
         }
-        work_ += static_cast<double>(n_rows) * static_cast<double>(n_queries(task)) * static_cast<double>(job_.d_k + job_.d_v) / 16.0;
+        work_ += static_cast<double>(n_rows) * static_cast<double>(n_queries(task)) *
+                 static_cast<double>(job_.d_k + job_.d_v) / 16.0;
       }
     }
   }

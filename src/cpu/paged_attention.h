@@ -8,11 +8,12 @@
 
 namespace mla::cpu {
 
-/// Attention of groups of query heads over the cached rows they share. GQA: a group is the query heads of one KV head.
-/// MLA absorbed: one group of all heads, whose key is the whole row and whose value is its first d_v elements.
+/// Attention of groups of query heads over the cached rows they share. GQA: a group is the query heads of one
+/// KV head. MLA absorbed: one group of all heads, whose key is the whole row and whose value is its first d_v
+/// elements.
 struct PagedAttention {
-  /// One sequence, with its queries and results: query (i, g, h) is head h of group g of its new token i, d_k elements at
-  /// queries + i * query_stride + (g * group_heads + h) * d_k; results likewise with d_v.
+  /// One sequence, with its queries and results: query (i, g, h) is head h of group g of its new token i, d_k
+  /// elements at queries + i * query_stride + (g * group_heads + h) * d_k; results likewise with d_v.
   struct Sequence {
     const SequenceSlice* slice = nullptr;
     const float* queries = nullptr;
@@ -31,8 +32,8 @@ struct PagedAttention {
 };
 
 /// Runs it. Work is split by sequence, group, block of tokens and, where that gives few tasks, range of rows
-/// (flash-decoding, Dao et al. 2023); ranges are merged in order by their log-sum-exp terms. Where the cuts lie follows
-/// from the sequence's own lengths, so its numbers do not depend on threads or neighbours.
+/// (flash-decoding, Dao et al. 2023); ranges are merged in order by their log-sum-exp terms. Where the cuts
+/// lie follows from the sequence's own lengths, so its numbers do not depend on threads or neighbours.
 void run_paged_attention(CpuBackend& backend, const PagedAttention& job, const LayerRows& cache);
 
 }  // namespace mla::cpu

@@ -8,7 +8,9 @@
 namespace mla::cpu {
 
 /// Whether so few tokens are multiplied that decoding weights in registers beats decoding them to the cache.
-inline bool is_thin(int64_t n_tokens) { return n_tokens <= kThinTokens; }
+inline bool is_thin(int64_t n_tokens) {
+  return n_tokens <= kThinTokens;
+}
 
 /// Weight rows of one task: enough bytes to be worth handing out when thin, one panel otherwise.
 inline int64_t rows_per_task(const WeightMatrix& weight, int64_t n_tokens) {
@@ -20,7 +22,8 @@ inline int64_t rows_per_task(const WeightMatrix& weight, int64_t n_tokens) {
 /// Multiply-adds, or bytes if there are more.
 inline double product_work(const WeightMatrix& weight, int64_t n_rows, int64_t n_tokens) {
   const double bytes = static_cast<double>(n_rows) * static_cast<double>(weight.row_bytes);
-  const double multiply_adds = static_cast<double>(n_rows) * static_cast<double>(weight.n_in) * static_cast<double>(n_tokens) / 16.0;
+  const double multiply_adds =
+      static_cast<double>(n_rows) * static_cast<double>(weight.n_in) * static_cast<double>(n_tokens) / 16.0;
   return std::max(bytes, multiply_adds);
 }
 

@@ -55,8 +55,10 @@ void mask_groups(const RouterSpec& spec, double* choice, double* group_scores, i
 
 }  // namespace
 
-void CpuBackend::route(Activation logits, const RouterSpec& spec, const PackedWeight* correction_bias, Routing out) {
-  assert(logits.n_cols == spec.n_experts && logits.n_rows == out.n_tokens && out.n_used == spec.n_experts_used);
+void CpuBackend::route(Activation logits, const RouterSpec& spec, const PackedWeight* correction_bias,
+                       Routing out) {
+  assert(logits.n_cols == spec.n_experts && logits.n_rows == out.n_tokens &&
+         out.n_used == spec.n_experts_used);
   begin_work();
   const float* bias = correction_bias != nullptr ? packed(*correction_bias).vector() : nullptr;
   double* p = work<double>(spec.n_experts);
@@ -65,14 +67,17 @@ void CpuBackend::route(Activation logits, const RouterSpec& spec, const PackedWe
   int32_t* groups = work<int32_t>(spec.n_groups);
   for (int64_t t = 0; t < logits.n_rows; ++t) {
     score(logits.row(t), spec, p);
-    for (int64_t e = 0; e < spec.n_experts; ++e) choice[e] = p[e] + (bias != nullptr ? static_cast<double>(bias[e]) : 0.0);
+    for (int64_t e = 0; e < spec.n_experts; ++e)
+      choice[e] = p[e] + (bias != nullptr ? static_cast<double>(bias[e]) : 0.0);
     mask_groups(spec, choice, group_scores, groups);
     int32_t* chosen = out.experts + t * out.n_used;
     best(choice, spec.n_experts, spec.n_experts_used, chosen);
     double sum = 0.0;
     for (int64_t k = 0; k < out.n_used; ++k) sum += p[chosen[k]];
-    const double factor = spec.normalize ? static_cast<double>(spec.scale) / (sum + 1e-20) : static_cast<double>(spec.scale);
-    for (int64_t k = 0; k < out.n_used; ++k) out.weights[t * out.n_used + k] = static_cast<float>(p[chosen[k]] * factor);
+    const double factor =
+        spec.normalize ? static_cast<double>(spec.scale) / (sum + 1e-20) : static_cast<double>(spec.scale);
+    for (int64_t k = 0; k < out.n_used; ++k)
+      out.weights[t * out.n_used + k] = static_cast<float>(p[chosen[k]] * factor);
   }
 }
 

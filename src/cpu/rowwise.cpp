@@ -25,7 +25,8 @@ void CpuBackend::embed(std::span<const int32_t> ids, const PackedWeight& table, 
 
 void CpuBackend::gather_rows(Activation x, std::span<const int32_t> rows, Activation out) {
   assert(out.n_rows == static_cast<int64_t>(rows.size()) && out.n_cols == x.n_cols);
-  for (int64_t i = 0; i < out.n_rows; ++i) std::copy_n(x.row(rows[static_cast<size_t>(i)]), x.n_cols, out.row(i));
+  for (int64_t i = 0; i < out.n_rows; ++i)
+    std::copy_n(x.row(rows[static_cast<size_t>(i)]), x.n_cols, out.row(i));
 }
 
 void CpuBackend::add(Activation x, Activation y) {
@@ -38,20 +39,25 @@ void CpuBackend::rms_norm(Activation x, const PackedWeight& weight, float eps, A
   assert(width > 0 && x.n_cols % width == 0 && out.n_rows == x.n_rows && out.n_cols == x.n_cols);
   const float* w = packed(weight).vector();
   for_rows(x.n_rows, x.n_cols, [&](int64_t t) {
-    for (int64_t c = 0; c < x.n_cols; c += width) kernels_.rms_norm(x.row(t) + c, w, eps, out.row(t) + c, width);
+    for (int64_t c = 0; c < x.n_cols; c += width)
+      kernels_.rms_norm(x.row(t) + c, w, eps, out.row(t) + c, width);
   });
 }
 
-void CpuBackend::layer_norm(Activation x, const PackedWeight& weight, const PackedWeight* bias, float eps, Activation out) {
+void CpuBackend::layer_norm(Activation x, const PackedWeight& weight, const PackedWeight* bias, float eps,
+                            Activation out) {
   assert(weight.n_in == x.n_cols && out.n_rows == x.n_rows && out.n_cols == x.n_cols);
   const float* w = packed(weight).vector();
   const float* b = bias != nullptr ? packed(*bias).vector() : nullptr;
-  for_rows(x.n_rows, x.n_cols, [&](int64_t t) { kernels_.layer_norm(x.row(t), w, b, eps, out.row(t), x.n_cols); });
+  for_rows(x.n_rows, x.n_cols,
+           [&](int64_t t) { kernels_.layer_norm(x.row(t), w, b, eps, out.row(t), x.n_cols); });
 }
 
 void CpuBackend::silu_mul(Activation gate, Activation up, Activation out) {
-  assert(gate.n_rows == up.n_rows && gate.n_cols == up.n_cols && out.n_rows == up.n_rows && out.n_cols == up.n_cols);
-  for_rows(gate.n_rows, 4 * gate.n_cols, [&](int64_t t) { kernels_.silu_mul(gate.row(t), up.row(t), out.row(t), gate.n_cols); });
+  assert(gate.n_rows == up.n_rows && gate.n_cols == up.n_cols && out.n_rows == up.n_rows &&
+         out.n_cols == up.n_cols);
+  for_rows(gate.n_rows, 4 * gate.n_cols,
+           [&](int64_t t) { kernels_.silu_mul(gate.row(t), up.row(t), out.row(t), gate.n_cols); });
 }
 
 void CpuBackend::gelu(Activation x, Gelu kind) {
@@ -61,8 +67,9 @@ void CpuBackend::gelu(Activation x, Gelu kind) {
 
 /// Angles are products in f64: in f32 they would be off by 0.01 rad and more at position 128k.
 void CpuBackend::update_angles(const RopeTable& table, std::span<const int32_t> positions) {
-  const bool known = angles_.inv_freq == table.inv_freq && angles_.magnitude == table.magnitude &&
-                     std::equal(positions.begin(), positions.end(), angles_.positions.begin(), angles_.positions.end());
+  const bool known =
+      angles_.inv_freq == table.inv_freq && angles_.magnitude == table.magnitude &&
+      std::equal(positions.begin(), positions.end(), angles_.positions.begin(), angles_.positions.end());
   if (known) return;
   angles_.inv_freq = table.inv_freq;
   angles_.magnitude = table.magnitude;
@@ -79,7 +86,8 @@ void CpuBackend::update_angles(const RopeTable& table, std::span<const int32_t> 
   }
 }
 
-void CpuBackend::rope(Activation x, int64_t d_head, int64_t offset, const RopeTable& table, std::span<const int32_t> positions) {
+void CpuBackend::rope(Activation x, int64_t d_head, int64_t offset, const RopeTable& table,
+                      std::span<const int32_t> positions) {
   const int64_t n_pairs = table.d_rope() / 2;
   assert(x.n_rows == static_cast<int64_t>(positions.size()));
   assert(d_head > 0 && x.n_cols % d_head == 0 && offset >= 0 && offset + table.d_rope() <= d_head);

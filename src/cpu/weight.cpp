@@ -18,12 +18,14 @@ Status check(const TensorView& view) {
   if (view.rank() < 1 || view.rank() > 3) return refuse(view, "expected 1, 2 or 3 dimensions");
   const int64_t block = dtype_info(view.dtype).block_size;
   if (view.n_in() % block != 0) {
-    return refuse(view, "rows must be a multiple of the type's block of " + std::to_string(block) + " elements");
+    return refuse(view,
+                  "rows must be a multiple of the type's block of " + std::to_string(block) + " elements");
   }
   return {};
 }
 
-/// Whether the kernels can read a view as it lies: FP8 factors must not change within 32 elements (no known model's do).
+/// Whether the kernels can read a view as it lies: FP8 factors must not change within 32 elements (no known
+/// model's do).
 bool readable_in_place(const TensorView& view) {
   return view.rank() > 1 && (view.block_scale == nullptr || view.scale_block % 32 == 0);
 }
@@ -86,16 +88,19 @@ void CpuWeight::decode(std::span<const TensorView> views) {
   }
 }
 
-Result<Weight> CpuBackend::pack(const TensorView& view) { return pack_views({&view, 1}); }
+Result<Weight> CpuBackend::pack(const TensorView& view) {
+  return pack_views({&view, 1});
+}
 
 Result<Weight> CpuBackend::pack_stack(std::span<const TensorView> matrices) {
-  if (matrices.empty()) return Error::invalid_file("a stack of no matrices cannot be a weight: expected at least one");
+  if (matrices.empty())
+    return Error::invalid_file("a stack of no matrices cannot be a weight: expected at least one");
   for (const TensorView& view : matrices) {
     if (view.rank() != 2) return refuse(view, "a matrix of a stack has 2 dimensions");
     if (view.shape != matrices[0].shape || view.dtype != matrices[0].dtype) {
       return refuse(view, "it differs from '" + matrices[0].name + "' (" +
-                              std::string(dtype_info(matrices[0].dtype).name) + " " + shape_string(matrices[0].shape) +
-                              ") in the same stack");
+                              std::string(dtype_info(matrices[0].dtype).name) + " " +
+                              shape_string(matrices[0].shape) + ") in the same stack");
     }
   }
   return pack_views(matrices);

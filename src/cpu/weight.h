@@ -10,8 +10,8 @@
 
 namespace mla::cpu {
 
-/// A weight of the CPU backend. Matrices stay in the file's bytes and format, which the kernels decode as they go; vectors
-/// are copied to f32.
+/// A weight of the CPU backend. Matrices stay in the file's bytes and format, which the kernels decode as
+/// they go; vectors are copied to f32.
 class CpuWeight final : public PackedWeight {
  public:
   /// One view of everything, or one for each matrix of a stack; already checked.
@@ -31,6 +31,8 @@ class CpuWeight final : public PackedWeight {
 };
 
 /// A weight that this backend packed.
-inline const CpuWeight& packed(const PackedWeight& weight) { return static_cast<const CpuWeight&>(weight); }
+inline const CpuWeight& packed(const PackedWeight& weight) {
+  return static_cast<const CpuWeight&>(weight);
+}
 
 }  // namespace mla::cpu

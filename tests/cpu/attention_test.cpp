@@ -14,9 +14,11 @@ using PagedCall = std::function<void(Backend&, const Batch&, Activation q, const
 
 class AttentionTest : public CpuTest {
  protected:
-  /// Both backends on one random ragged batch: rows stored by each (the bytes must be the same), then attended to.
-  void compare(const RowLayout& layout, int64_t q_cols, int64_t out_cols, const std::vector<SequenceShape>& shapes,
-               const PagedCall& call, Backend& cpu, float q_scale = 1.0F) {
+  /// Both backends on one random ragged batch: rows stored by each (the bytes must be the same), then
+  /// attended to.
+  void compare(const RowLayout& layout, int64_t q_cols, int64_t out_cols,
+               const std::vector<SequenceShape>& shapes, const PagedCall& call, Backend& cpu,
+               float q_scale = 1.0F) {
     const uint64_t seed = static_cast<uint64_t>(random_.integer(0, 1 << 30));
     Random a(seed), b(seed);
     PagedBatch got_batch(cpu, layout, shapes, a), want_batch(*reference_, layout, shapes, b);
@@ -24,14 +26,17 @@ class AttentionTest : public CpuTest {
     got_batch.store_random_past(history_a);
     want_batch.store_random_past(history_b);
     const int64_t n = got_batch.n_tokens();
-    Matrix rows = Matrix::random(random_, n, layout.width()), q = Matrix::random(random_, n, q_cols, q_scale, q_cols + 3);
+    Matrix rows = Matrix::random(random_, n, layout.width()),
+           q = Matrix::random(random_, n, q_cols, q_scale, q_cols + 3);
     Matrix got(n, out_cols, out_cols + 5), want(n, out_cols);
     cpu.store_rows(got_batch.batch(), rows.view(), got_batch.cache());
     reference_->store_rows(want_batch.batch(), rows.view(), want_batch.cache());
     for (size_t s = 0; s < shapes.size(); ++s) {
       for (int64_t r = 0; r < shapes[s].n_past + shapes[s].n_new; ++r) {
         ASSERT_EQ(std::memcmp(got_batch.cache().row(got_batch.batch().sequences[s], r),
-                              want_batch.cache().row(want_batch.batch().sequences[s], r), static_cast<size_t>(layout.row_bytes())), 0);
+                              want_batch.cache().row(want_batch.batch().sequences[s], r),
+                              static_cast<size_t>(layout.row_bytes())),
+                  0);
       }
     }
     call(cpu, got_batch.batch(), q.view(), got_batch.cache(), got.view());
@@ -42,7 +47,9 @@ class AttentionTest : public CpuTest {
 };
 
 PagedCall gqa(const AttentionSpec& spec) {
-  return [spec](Backend& b, const Batch& batch, Activation q, const LayerRows& cache, Activation out) { b.attention(batch, q, cache, spec, out); };
+  return [spec](Backend& b, const Batch& batch, Activation q, const LayerRows& cache, Activation out) {
+    b.attention(batch, q, cache, spec, out);
+  };
 }
 
 class Gqa : public AttentionTest {};
@@ -56,17 +63,21 @@ TEST_P(Gqa, EveryGroupingFormatAndWidth) {
                                  {.n_heads = 32, .n_kv_heads = 2, .d_k = 128, .d_v = 128, .scale = 0.088F}};
   for (const AttentionSpec& spec : specs) {
     for (RowFormat format : kFormats) {
-      SCOPED_TRACE(std::string(row_format_name(format)) + " heads " + std::to_string(spec.n_heads) + " d_k " + std::to_string(spec.d_k));
+      SCOPED_TRACE(std::string(row_format_name(format)) + " heads " + std::to_string(spec.n_heads) + " d_k " +
+                   std::to_string(spec.d_k));
       const RowLayout layout = RowLayout::gqa(format, spec.n_kv_heads, spec.d_k, spec.d_v);
-      compare(layout, spec.n_heads * spec.d_k, spec.n_heads * spec.d_v, random_sequences(random_, 5, 140, 20), gqa(spec), *cpu_);
-      compare(layout, spec.n_heads * spec.d_k, spec.n_heads * spec.d_v, {{0, 1}, {0, 150}, {63, 2}, {500, 1}, {64, 64}}, gqa(spec), *cpu_);
+      compare(layout, spec.n_heads * spec.d_k, spec.n_heads * spec.d_v, random_sequences(random_, 5, 140, 20),
+              gqa(spec), *cpu_);
+      compare(layout, spec.n_heads * spec.d_k, spec.n_heads * spec.d_v,
+              {{0, 1}, {0, 150}, {63, 2}, {500, 1}, {64, 64}}, gqa(spec), *cpu_);
     }
   }
 }
 
 TEST_P(Gqa, LongContextIsCutIntoRanges) {
   const AttentionSpec spec{.n_heads = 4, .n_kv_heads = 2, .d_k = 8, .d_v = 8, .scale = 0.35F};
-  compare(RowLayout::gqa(RowFormat::kBF16, 2, 8, 8), 32, 32, {{9000, 1}, {5000, 3}, {128, 1}, {127, 1}}, gqa(spec), *cpu_);
+  compare(RowLayout::gqa(RowFormat::kBF16, 2, 8, 8), 32, 32, {{9000, 1}, {5000, 3}, {128, 1}, {127, 1}},
+          gqa(spec), *cpu_);
 }
 
 TEST_P(Gqa, HugeScores) {
@@ -79,7 +90,9 @@ TEST_P(Gqa, Properties) {
   for (RowFormat format : kFormats) {
     SCOPED_TRACE(row_format_name(format));
     const PagedOp op{*cpu_, RowLayout::gqa(format, 2, 12, 20), 72, 120,
-                     [&](const Batch& batch, Activation q, const LayerRows& cache, Activation out) { cpu_->attention(batch, q, cache, spec, out); }};
+                     [&](const Batch& batch, Activation q, const LayerRows& cache, Activation out) {
+                       cpu_->attention(batch, q, cache, spec, out);
+                     }};
     expect_chunked_equals_whole(op, kRounding);
     expect_every_offset_equals_whole(op, kRounding);
     expect_page_ids_do_not_matter(op);
@@ -94,14 +107,15 @@ struct MlaLayer {
   HostWeight k_up, v_up;
 
   MlaLayer(Random& random, MlaSpec s, DType dtype = DType::kF32)
-      : spec(s), k_up(random_weight(random, {s.n_heads, s.kv_rank, s.d_nope}, dtype)), v_up(random_weight(random, {s.n_heads, s.d_v, s.kv_rank}, dtype)) {}
+      : spec(s),
+        k_up(random_weight(random, {s.n_heads, s.kv_rank, s.d_nope}, dtype)),
+        v_up(random_weight(random, {s.n_heads, s.d_v, s.kv_rank}, dtype)) {}
   MlaProjections pack(Backend& b) const { return {k_up.pack(b), v_up.pack(b)}; }
   int64_t q_cols() const { return spec.n_heads * (spec.d_nope + spec.d_rope); }
   int64_t out_cols() const { return spec.n_heads * spec.d_v; }
   PagedCall call(MlaForm form) const {
-    return [this, form](Backend& b, const Batch& batch, Activation q, const LayerRows& cache, Activation out) {
-      b.mla_attention(batch, q, cache, spec, pack(b), form, out);
-    };
+    return [this, form](Backend& b, const Batch& batch, Activation q, const LayerRows& cache,
+                        Activation out) { b.mla_attention(batch, q, cache, spec, pack(b), form, out); };
   }
 };
 constexpr MlaForm kForms[] = {MlaForm::kExpanded, MlaForm::kAbsorbed, MlaForm::kAuto};
@@ -110,17 +124,21 @@ class Mla : public AttentionTest {};
 MLA_FOR_EVERY_ISA(Mla);
 
 TEST_P(Mla, BothFormsAndAllTypesMatchTheReference) {
-  const MlaSpec specs[] = {{.n_heads = 3, .kv_rank = 10, .d_nope = 6, .d_rope = 4, .d_v = 5, .scale = 0.1F},
-                           {.n_heads = 16, .kv_rank = 64, .d_nope = 32, .d_rope = 16, .d_v = 32, .scale = 0.02F},
-                           {.n_heads = 1, .kv_rank = 33, .d_nope = 17, .d_rope = 2, .d_v = 40, .scale = 0.05F}};
+  const MlaSpec specs[] = {
+      {.n_heads = 3, .kv_rank = 10, .d_nope = 6, .d_rope = 4, .d_v = 5, .scale = 0.1F},
+      {.n_heads = 16, .kv_rank = 64, .d_nope = 32, .d_rope = 16, .d_v = 32, .scale = 0.02F},
+      {.n_heads = 1, .kv_rank = 33, .d_nope = 17, .d_rope = 2, .d_v = 40, .scale = 0.05F}};
   for (const MlaSpec& spec : specs) {
     const MlaLayer layer(random_, spec);
     for (RowFormat format : kFormats) {
       for (MlaForm form : kForms) {
-        SCOPED_TRACE(std::string(row_format_name(format)) + " " + std::string(mla_form_name(form)) + " heads " + std::to_string(spec.n_heads));
+        SCOPED_TRACE(std::string(row_format_name(format)) + " " + std::string(mla_form_name(form)) +
+                     " heads " + std::to_string(spec.n_heads));
         const RowLayout layout = RowLayout::mla(format, spec.kv_rank, spec.d_rope);
-        compare(layout, layer.q_cols(), layer.out_cols(), random_sequences(random_, 5, 140, 20), layer.call(form), *cpu_);
-        compare(layout, layer.q_cols(), layer.out_cols(), {{0, 1}, {0, 90}, {300, 1}, {64, 5}}, layer.call(form), *cpu_);
+        compare(layout, layer.q_cols(), layer.out_cols(), random_sequences(random_, 5, 140, 20),
+                layer.call(form), *cpu_);
+        compare(layout, layer.q_cols(), layer.out_cols(), {{0, 1}, {0, 90}, {300, 1}, {64, 5}},
+                layer.call(form), *cpu_);
       }
     }
   }
@@ -132,13 +150,15 @@ TEST_P(Mla, QuantisedProjections) {
     const MlaLayer layer(random_, spec, dtype);
     for (MlaForm form : kForms) {
       SCOPED_TRACE(std::string(dtype_info(dtype).name) + " " + std::string(mla_form_name(form)));
-      compare(RowLayout::mla(RowFormat::kBF16, 256, 8), layer.q_cols(), layer.out_cols(), {{70, 1}, {0, 40}}, layer.call(form), *cpu_);
+      compare(RowLayout::mla(RowFormat::kBF16, 256, 8), layer.q_cols(), layer.out_cols(), {{70, 1}, {0, 40}},
+              layer.call(form), *cpu_);
     }
   }
 }
 
 TEST_P(Mla, Properties) {
-  const MlaLayer layer(random_, {.n_heads = 3, .kv_rank = 24, .d_nope = 6, .d_rope = 4, .d_v = 5, .scale = 0.1F});
+  const MlaLayer layer(random_,
+                       {.n_heads = 3, .kv_rank = 24, .d_nope = 6, .d_rope = 4, .d_v = 5, .scale = 0.1F});
   const MlaProjections projections = layer.pack(*cpu_);
   for (MlaForm form : kForms) {
     for (RowFormat format : {RowFormat::kF32, RowFormat::kInt8}) {
@@ -158,18 +178,22 @@ TEST_P(Mla, Properties) {
 }
 
 TEST_P(Mla, ThreadsDoNotChangeABit) {
-  const MlaLayer layer(random_, {.n_heads = 8, .kv_rank = 64, .d_nope = 32, .d_rope = 16, .d_v = 32, .scale = 0.02F});
+  const MlaLayer layer(random_,
+                       {.n_heads = 8, .kv_rank = 64, .d_nope = 32, .d_rope = 16, .d_v = 32, .scale = 0.02F});
   for (MlaForm form : {MlaForm::kExpanded, MlaForm::kAbsorbed}) {
     std::vector<float> want;
     for (int n_threads : {1, 2, 3, 4}) {
       const auto backend = make_cpu(GetParam(), n_threads);
       Random random(5);
-      PagedBatch paged(*backend, RowLayout::mla(RowFormat::kBF16, 64, 16), {{700, 1}, {0, 80}, {300, 9}}, random);
+      PagedBatch paged(*backend, RowLayout::mla(RowFormat::kBF16, 64, 16), {{700, 1}, {0, 80}, {300, 9}},
+                       random);
       paged.store_random_past(random);
-      Matrix rows = Matrix::random(random, paged.n_tokens(), 80), q = Matrix::random(random, paged.n_tokens(), layer.q_cols());
+      Matrix rows = Matrix::random(random, paged.n_tokens(), 80),
+             q = Matrix::random(random, paged.n_tokens(), layer.q_cols());
       Matrix out(paged.n_tokens(), layer.out_cols());
       backend->store_rows(paged.batch(), rows.view(), paged.cache());
-      backend->mla_attention(paged.batch(), q.view(), paged.cache(), layer.spec, layer.pack(*backend), form, out.view());
+      backend->mla_attention(paged.batch(), q.view(), paged.cache(), layer.spec, layer.pack(*backend), form,
+                             out.view());
       if (want.empty()) want = out.data;
       EXPECT_TRUE(all_equal(out.data, want)) << n_threads << " threads";
     }
@@ -211,7 +235,8 @@ TEST_P(DenseAttention, SelfMaskedAndCross) {
     for (int64_t n_kv : {0, 1, 4, 64, 129}) {
       for (bool causal : {false, true}) {
         const AttentionSpec spec{.n_heads = 4, .n_kv_heads = 2, .d_k = 9, .d_v = 18, .scale = 0.3F};
-        Matrix q = Matrix::random(random_, n_q, 36, 1.0F, 37), k = Matrix::random(random_, n_kv, 18, 1.0F, 20), v = Matrix::random(random_, n_kv, 36);
+        Matrix q = Matrix::random(random_, n_q, 36, 1.0F, 37),
+               k = Matrix::random(random_, n_kv, 18, 1.0F, 20), v = Matrix::random(random_, n_kv, 36);
         Matrix got(n_q, 72, 75), want(n_q, 72);
         cpu_->dense_attention({q.view(), k.view(), v.view(), got.view(), spec, causal});
         reference_->dense_attention({q.view(), k.view(), v.view(), want.view(), spec, causal});
@@ -226,7 +251,8 @@ using AdditiveAttention = CpuTest;
 MLA_FOR_EVERY_ISA(AdditiveAttention);
 
 TEST_P(AdditiveAttention, WithMaskBiasAndWeights) {
-  const HostWeight w_query = HostWeight::random(random_, {21, 10}), w_key = HostWeight::random(random_, {21, 7});
+  const HostWeight w_query = HostWeight::random(random_, {21, 10}),
+                   w_key = HostWeight::random(random_, {21, 7});
   const HostWeight bias = HostWeight::random(random_, {21}), v = HostWeight::random(random_, {21});
   for (int64_t n_valid : {-1, 0, 1, 5}) {
     for (bool with_bias : {false, true}) {

@@ -9,7 +9,8 @@ namespace mla::test {
 namespace {
 
 TEST(CpuBackend, RefusesAnInstructionSetThatIsNotThere) {
-  const Result<std::unique_ptr<Backend>> backend = make_cpu_backend({.n_threads = 1, .isa = static_cast<Isa>(99)});
+  const Result<std::unique_ptr<Backend>> backend =
+      make_cpu_backend({.n_threads = 1, .isa = static_cast<Isa>(99)});
   ASSERT_FALSE(backend.ok());
   EXPECT_EQ(backend.error().kind, ErrorKind::kUsage);
   EXPECT_NE(backend.error().message.find(isa_name(available_isas().back())), std::string::npos);
@@ -28,8 +29,10 @@ TEST(CpuBackend, SaysItsInstructionSet) {
 /// Memory whose last byte is followed by a page that must not be touched.
 class GuardedBytes {
  public:
-  explicit GuardedBytes(size_t n) : page_(static_cast<size_t>(sysconf(_SC_PAGESIZE))), size_((n + page_ - 1) / page_ * page_) {
-    base_ = static_cast<std::byte*>(mmap(nullptr, size_ + page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  explicit GuardedBytes(size_t n)
+      : page_(static_cast<size_t>(sysconf(_SC_PAGESIZE))), size_((n + page_ - 1) / page_ * page_) {
+    base_ = static_cast<std::byte*>(
+        mmap(nullptr, size_ + page_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     mprotect(base_ + size_, page_, PROT_NONE);
     begin_ = base_ + size_ - n;
   }
@@ -50,9 +53,10 @@ TEST_P(Guarded, NothingIsReadBehindWeightsAndActivations) {
   for (DType dtype : weight_dtypes()) {
     const int64_t block = dtype_info(dtype).block_size;
     for (int64_t n_in : {block, 3 * block, block == 1 ? int64_t{45} : 2 * block}) {
-      for (int64_t n_tokens : {1, 4, 7}) {
+      for (int64_t n_tokens : {1, 4, 14}) {
         HostWeight w = random_weight(random_, {3, n_in}, dtype);
-        GuardedBytes bytes(w.bytes.size()), x_bytes(static_cast<size_t>(n_tokens * n_in) * 4), out(static_cast<size_t>(n_tokens * 3) * 4);
+        GuardedBytes bytes(w.bytes.size()), x_bytes(static_cast<size_t>(n_tokens * n_in) * 4),
+            out(static_cast<size_t>(n_tokens * 3) * 4);
         std::memcpy(bytes.data(), w.bytes.data(), w.bytes.size());
         w.view.data = bytes.data();
         std::memset(x_bytes.data(), 0, static_cast<size_t>(n_tokens * n_in) * 4);
@@ -68,7 +72,8 @@ TEST_P(Guarded, NothingIsReadBehindWeightsAndActivations) {
 TEST_P(Guarded, NothingIsReadBehindRows) {
   for (int64_t n : {1, 3, 8, 15, 17, 33}) {
     GuardedBytes bytes(static_cast<size_t>(n) * 4), other(static_cast<size_t>(n) * 4);
-    const Activation x{reinterpret_cast<float*>(bytes.data()), 1, n, n}, y{reinterpret_cast<float*>(other.data()), 1, n, n};
+    const Activation x{reinterpret_cast<float*>(bytes.data()), 1, n, n},
+        y{reinterpret_cast<float*>(other.data()), 1, n, n};
     std::fill_n(x.data, n, 1.0F);
     std::fill_n(y.data, n, 1.0F);
     const HostWeight w = HostWeight::of({n}, std::vector<float>(static_cast<size_t>(n), 1.0F));
@@ -97,7 +102,9 @@ TEST_P(CpuGolden, MatchesTransformersOnEveryIsa) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Models, CpuGolden, testing::ValuesIn(golden_cases()),
-                         [](const testing::TestParamInfo<GoldenCase>& info) { return test_name(info.param); });
+                         [](const testing::TestParamInfo<GoldenCase>& info) {
+                           return test_name(info.param);
+                         });
 
 }  // namespace
 }  // namespace mla::test

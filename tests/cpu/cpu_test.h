@@ -24,7 +24,8 @@ inline std::unique_ptr<Backend> make_cpu(Isa isa, int n_threads = 2) {
   return std::move(backend).value();
 }
 
-/// Every test of an operation runs once for each instruction set of this machine, against the reference backend.
+/// Every test of an operation runs once for each instruction set of this machine, against the reference
+/// backend.
 class CpuTest : public testing::TestWithParam<Isa> {
  protected:
   std::unique_ptr<Backend> cpu_ = make_cpu(GetParam());
@@ -32,7 +33,9 @@ class CpuTest : public testing::TestWithParam<Isa> {
   Random random_{42};
 };
 
-inline std::string isa_test_name(const testing::TestParamInfo<Isa>& info) { return std::string(isa_name(info.param)); }
+inline std::string isa_test_name(const testing::TestParamInfo<Isa>& info) {
+  return std::string(isa_name(info.param));
+}
 
 /// All types that weights may have.
 inline std::vector<DType> weight_dtypes() {
@@ -46,18 +49,33 @@ inline std::vector<DType> weight_dtypes() {
 /// Where a block's f16 factors lie, in bytes.
 inline std::vector<int> factor_offsets(DType dtype) {
   switch (dtype) {
-    case DType::kQ4_0: case DType::kQ5_0: case DType::kQ8_0: case DType::kIQ4_NL: case DType::kIQ4_XS: return {0};
-    case DType::kQ4_1: case DType::kQ5_1: case DType::kQ4_K: case DType::kQ5_K: return {0, 2};
-    case DType::kQ2_K: return {80, 82};
-    case DType::kQ3_K: return {108};
-    case DType::kQ6_K: return {208};
-    default: return {};
+    case DType::kQ4_0:
+    case DType::kQ5_0:
+    case DType::kQ8_0:
+    case DType::kIQ4_NL:
+    case DType::kIQ4_XS:
+      return {0};
+    case DType::kQ4_1:
+    case DType::kQ5_1:
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+      return {0, 2};
+    case DType::kQ2_K:
+      return {80, 82};
+    case DType::kQ3_K:
+      return {108};
+    case DType::kQ6_K:
+      return {208};
+    default:
+      return {};
   }
 }
 
-/// A weight of random bits: every code and every sub-block scale occurs. The factors are finite and of either sign.
+/// A weight of random bits: every code and every sub-block scale occurs. The factors are finite and of either
+/// sign.
 inline HostWeight random_weight(Random& random, std::vector<int64_t> shape, DType dtype) {
-  if (dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16) return HostWeight::random(random, std::move(shape), 1.0F, dtype);
+  if (dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16)
+    return HostWeight::random(random, std::move(shape), 1.0F, dtype);
   HostWeight w;
   w.view = {.name = "test", .dtype = dtype, .shape = std::move(shape)};
   w.bytes.resize(static_cast<size_t>(w.view.n_bytes()));

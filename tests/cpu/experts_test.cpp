@@ -19,10 +19,13 @@ class Experts : public CpuTest {
   }
   struct Layer {
     HostWeight gate, up, down;
-    ExpertWeights pack(Backend& backend) const { return {gate.pack(backend), up.pack(backend), down.pack(backend)}; }
+    ExpertWeights pack(Backend& backend) const {
+      return {gate.pack(backend), up.pack(backend), down.pack(backend)};
+    }
   };
   Layer random_layer(int64_t n_experts, int64_t d_expert, int64_t d_model, DType dtype) {
-    return {random_weight(random_, {n_experts, d_expert, d_model}, dtype), random_weight(random_, {n_experts, d_expert, d_model}, dtype),
+    return {random_weight(random_, {n_experts, d_expert, d_model}, dtype),
+            random_weight(random_, {n_experts, d_expert, d_model}, dtype),
             random_weight(random_, {n_experts, d_model, d_expert}, dtype)};
   }
 };
@@ -51,7 +54,8 @@ TEST_P(Experts, AllTokensMayChooseOne) {
     routing.experts[t] = 2;
     routing.weights[t] = 0.5F;
   }
-  Matrix x = Matrix::random(random_, 11, 96, 0.3F), got = Matrix::of(11, 96, std::vector<float>(11 * 96, 1.0F));
+  Matrix x = Matrix::random(random_, 11, 96, 0.3F),
+         got = Matrix::of(11, 96, std::vector<float>(11 * 96, 1.0F));
   Matrix want = Matrix::of(11, 96, got.data);
   cpu_->experts(x.view(), routing, layer.pack(*cpu_), got.view());
   reference_->experts(x.view(), routing, layer.pack(*reference_), want.view());
@@ -70,7 +74,8 @@ TEST_P(Experts, SeparateMatricesAreAStack) {
     }
     return views;
   };
-  const ExpertWeights stacked{cpu_->pack_stack(split(layer.gate)).value(), cpu_->pack_stack(split(layer.up)).value(),
+  const ExpertWeights stacked{cpu_->pack_stack(split(layer.gate)).value(),
+                              cpu_->pack_stack(split(layer.up)).value(),
                               cpu_->pack_stack(split(layer.down)).value()};
   const Routing routing = random_routing(*cpu_, 6, 2, 3);
   Matrix x = Matrix::random(random_, 6, 64), whole = Matrix::of(6, 64, std::vector<float>(6 * 64, 0.0F));

@@ -10,7 +10,9 @@ using Linear = CpuTest;
 MLA_FOR_EVERY_ISA(Linear);
 
 /// Sums of f32 products in another order: errors grow with the square root of their number.
-Tolerance rounding(int64_t n_in) { return {.absolute = 1e-6, .relative_to_range = 3e-7 * std::sqrt(static_cast<double>(n_in))}; }
+Tolerance rounding(int64_t n_in) {
+  return {.absolute = 1e-6, .relative_to_range = 3e-7 * std::sqrt(static_cast<double>(n_in))};
+}
 
 struct Shape {
   int64_t n_tokens, n_in, n_out;
@@ -20,8 +22,8 @@ class LinearShapes : public CpuTest {
  protected:
   /// Both backends on one random product, with gaps in the activations and an odd address for the weights.
   void compare(Shape s, DType dtype, bool with_bias) {
-    SCOPED_TRACE(std::string(dtype_info(dtype).name) + " tokens " + std::to_string(s.n_tokens) + " in " + std::to_string(s.n_in) +
-                 " out " + std::to_string(s.n_out));
+    SCOPED_TRACE(std::string(dtype_info(dtype).name) + " tokens " + std::to_string(s.n_tokens) + " in " +
+                 std::to_string(s.n_in) + " out " + std::to_string(s.n_out));
     HostWeight w = random_weight(random_, {s.n_out, s.n_in}, dtype);
     w.bytes.insert(w.bytes.begin(), std::byte{0});
     w.view.data = w.bytes.data() + 1;
@@ -30,7 +32,8 @@ class LinearShapes : public CpuTest {
     Matrix got(s.n_tokens, s.n_out, s.n_out + 5), want(s.n_tokens, s.n_out);
     const Weight cpu_bias = bias.pack(*cpu_), reference_bias = bias.pack(*reference_);
     cpu_->linear(x.view(), *w.pack(*cpu_), with_bias ? cpu_bias.get() : nullptr, got.view());
-    reference_->linear(x.view(), *w.pack(*reference_), with_bias ? reference_bias.get() : nullptr, want.view());
+    reference_->linear(x.view(), *w.pack(*reference_), with_bias ? reference_bias.get() : nullptr,
+                       want.view());
     EXPECT_TRUE(all_close(got.packed(), want.data, rounding(s.n_in)));
     EXPECT_TRUE(got.gaps_intact());
   }
@@ -40,9 +43,10 @@ MLA_FOR_EVERY_ISA(LinearShapes);
 TEST_P(LinearShapes, EveryTypeMatchesTheReference) {
   for (DType dtype : weight_dtypes()) {
     const int64_t block = std::max(dtype_info(dtype).block_size, 32);
-    for (int64_t n_tokens : {1, 2, 3, 4, 5, 7, 13}) compare({n_tokens, 3 * block, 11}, dtype, n_tokens % 2 == 0);
+    for (int64_t n_tokens : {1, 2, 3, 4, 7, 13, 19})
+      compare({n_tokens, 3 * block, 11}, dtype, n_tokens % 2 == 0);
     compare({1, 9 * block, 70}, dtype, true);
-    compare({6, 9 * block, 131}, dtype, true);
+    compare({16, 9 * block, 131}, dtype, true);
   }
 }
 
@@ -51,10 +55,10 @@ TEST_P(LinearShapes, PlainTypesHaveRowsOfAnyLength) {
     for (int64_t n_in = 1; n_in <= 257; n_in += n_in < 70 ? 1 : 17) {
       compare({1, n_in, 3}, dtype, false);
       compare({2, n_in, 4}, dtype, true);
-      compare({9, n_in, 5}, dtype, true);
+      compare({15, n_in, 5}, dtype, true);
     }
     compare({1, 1031, 2}, dtype, false);
-    compare({8, 1031, 66}, dtype, false);
+    compare({18, 1031, 66}, dtype, false);
   }
 }
 
@@ -62,15 +66,16 @@ TEST_P(LinearShapes, EveryNumberOfTokensAndRows) {
   for (int64_t n_tokens = 0; n_tokens <= 20; ++n_tokens) compare({n_tokens, 64, 9}, DType::kQ4_0, true);
   for (int64_t n_out = 0; n_out <= 70; ++n_out) {
     compare({1, 64, n_out}, DType::kQ8_0, false);
-    compare({6, 64, n_out}, DType::kQ8_0, false);
+    compare({14, 64, n_out}, DType::kQ8_0, false);
   }
 }
 
 TEST_P(Linear, Float8TakesItsBlockFactors) {
   for (int64_t scale_block : {32, 128, 20}) {  // 20: unpacked at load
-    for (int64_t n_tokens : {1, 5}) {
+    for (int64_t n_tokens : {1, 15}) {
       HostWeight w = random_weight(random_, {2, 130, 200}, DType::kF8E4M3);
-      const int64_t rows = (130 + scale_block - 1) / scale_block, cols = (200 + scale_block - 1) / scale_block;
+      const int64_t rows = (130 + scale_block - 1) / scale_block,
+                    cols = (200 + scale_block - 1) / scale_block;
       const std::vector<float> factors = random_.normals(2 * rows * cols);
       for (int64_t m = 0; m < 2; ++m) {
         TensorView view = w.view;
@@ -102,7 +107,7 @@ TEST_P(Linear, Float8SaturationAndNaNCodes) {
 
 TEST_P(Linear, NanAndInfinityReachExactlyTheirOutputs) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
-  for (int64_t n_tokens : {2, 7}) {
+  for (int64_t n_tokens : {2, 17}) {
     const HostWeight w = HostWeight::of({5, 37}, std::vector<float>(5 * 37, 0.5F));
     Matrix x = Matrix::random(random_, n_tokens, 37), got(n_tokens, 5);
     x.view().row(0)[36] = std::nanf("");
@@ -153,7 +158,8 @@ TEST_P(Linear, ATokenIsTheSameAloneAndInABatch) {
 TEST_P(Linear, EmbedDecodesRowsOfEveryType) {
   for (DType dtype : weight_dtypes()) {
     SCOPED_TRACE(dtype_info(dtype).name);
-    const int64_t n_in = std::max(dtype_info(dtype).block_size, 32) * 2 + (dtype_info(dtype).block_size == 1 ? 7 : 0);
+    const int64_t n_in =
+        std::max(dtype_info(dtype).block_size, 32) * 2 + (dtype_info(dtype).block_size == 1 ? 7 : 0);
     const HostWeight w = random_weight(random_, {13, n_in}, dtype);
     const std::vector<int32_t> ids = {12, 0, 5, 5, 7};
     Matrix got(5, n_in, n_in + 1), want(5, n_in);
@@ -167,8 +173,10 @@ TEST_P(Linear, EmbedDecodesRowsOfEveryType) {
 TEST_P(Linear, RefusesWhatHoldsNoWeights) {
   const std::vector<std::byte> bytes(4096);
   EXPECT_FALSE(cpu_->pack({.name = "ids", .dtype = DType::kI32, .shape = {4}, .data = bytes.data()}).ok());
-  EXPECT_FALSE(cpu_->pack({.name = "deep", .dtype = DType::kF32, .shape = {2, 2, 2, 2}, .data = bytes.data()}).ok());
-  EXPECT_FALSE(cpu_->pack({.name = "ragged", .dtype = DType::kQ4_0, .shape = {4, 33}, .data = bytes.data()}).ok());
+  EXPECT_FALSE(
+      cpu_->pack({.name = "deep", .dtype = DType::kF32, .shape = {2, 2, 2, 2}, .data = bytes.data()}).ok());
+  EXPECT_FALSE(
+      cpu_->pack({.name = "ragged", .dtype = DType::kQ4_0, .shape = {4, 33}, .data = bytes.data()}).ok());
   EXPECT_FALSE(cpu_->pack_stack({}).ok());
   const TensorView a{.name = "a", .dtype = DType::kF32, .shape = {2, 3}, .data = bytes.data()};
   const TensorView b{.name = "b", .dtype = DType::kF32, .shape = {3, 2}, .data = bytes.data()};

@@ -1,12 +1,15 @@
-// Decoders of weight formats: 32 consecutive elements at a time, into registers. Included after a simd_*.h.
+// Decoders of weight formats: 32 consecutive elements at a time, into registers. Includes the primitives that MLA_CPU_SIMD names.
 //
 // A format F has
 //   kSize, kBytes          elements and bytes of a block
 //   Header header(p)       what is worked out once per block
 //   decode(p, header, s, w)  elements 32 s ... 32 s + 31 of the block at p: w[32 / kLanes]
-// The arithmetic is tensor/formats' (which documents the layouts) up to the rounding of one fused multiply-add.
+// The arithmetic is tensor/formats' (which documents the layouts) up to the rounding of one fused
+// multiply-add.
 
 #pragma once
+
+#include MLA_CPU_SIMD
 
 #include <cstddef>
 #include <utility>
@@ -36,7 +39,8 @@ struct FormatF32 {
   using Header = NoHeader;
   MLA_INLINE Header header(const uint8_t*) { return {}; }
   MLA_INLINE void decode(const uint8_t* p, const Header&, int, F32* w) {
-    each<kVectors>([&]<int j>() MLA_INLINE_LAMBDA { w[j] = load(reinterpret_cast<const float*>(p) + j * kLanes); });
+    each<kVectors>([&]<int j>()
+                       MLA_INLINE_LAMBDA { w[j] = load(reinterpret_cast<const float*>(p) + j * kLanes); });
   }
 };
 struct FormatBF16 {
@@ -103,12 +107,17 @@ MLA_INLINE uint64_t u64_at(const uint8_t* p) {
   return u;
 }
 /// The same byte eight times.
-constexpr uint64_t eight(uint64_t byte) { return byte * 0x0101010101010101ULL; }
-MLA_INLINE uint64_t join(uint32_t low, uint32_t high) { return low | static_cast<uint64_t>(high) << 32; }
+constexpr uint64_t eight(uint64_t byte) {
+  return byte * 0x0101010101010101ULL;
+}
+MLA_INLINE uint64_t join(uint32_t low, uint32_t high) {
+  return low | static_cast<uint64_t>(high) << 32;
+}
 
 alignas(16) static constexpr int8_t kCodes0[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 alignas(16) static constexpr int8_t kCodes8[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
-alignas(16) static constexpr int8_t kCodesIQ4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+alignas(16) static constexpr int8_t kCodesIQ4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                                     1,    13,   25,  38,  53,  69,  89,  113};
 
 struct FormatQ4_0 {
   static constexpr int kSize = 32, kBytes = sizeof(BlockQ4_0);
@@ -161,12 +170,13 @@ struct FormatQ8_0 {
   MLA_INLINE Header header(const uint8_t*) { return {}; }
   MLA_INLINE void decode(const uint8_t* p, const Header&, int, F32* w) {
     const F32 d = set1(f16_at(p));
-    each<kVectors>([&]<int j>() MLA_INLINE_LAMBDA { w[j] = mul(load_i8(p + offsetof(BlockQ8_0, qs) + j * kLanes), d); });
+    each<kVectors>(
+        [&]<int j>() MLA_INLINE_LAMBDA { w[j] = mul(load_i8(p + offsetof(BlockQ8_0, qs) + j * kLanes), d); });
   }
 };
 
-// Scales of a block are worked out eight bytes at a time in an integer register and go straight to a vector register:
-// through memory, the wide load would have to wait for the narrow stores.
+// Scales of a block are worked out eight bytes at a time in an integer register and go straight to a vector
+// register: through memory, the wide load would have to wait for the narrow stores.
 
 /// Scales and negated minima of eight sub-blocks of 32.
 struct HeaderK {
@@ -224,7 +234,8 @@ struct FormatQ6_K {
   MLA_INLINE void decode(const uint8_t* p, const Header& h, int s, F32* w) {
     const int group = s / 4, part = s % 4;
     const Bytes32 low = bits_of(load_bytes(p + group * 64 + part % 2 * 32), part / 2 * 4, 15);
-    const Bytes32 high = shift_left(bits_of(load_bytes(p + offsetof(BlockQ6_K, qh) + group * 32), 2 * part, 3), 4);
+    const Bytes32 high =
+        shift_left(bits_of(load_bytes(p + offsetof(BlockQ6_K, qh) + group * 32), 2 * part, 3), 4);
     scale_halves(sub_bytes(or_bytes(low, high), set_bytes(32)), h.scale + 2 * s, w);
   }
 };
@@ -236,7 +247,8 @@ struct FormatQ3_K {
     const uint32_t a = u32_at(packed), b = u32_at(packed + 4), c = u32_at(packed + 8);
     constexpr uint32_t kLow4 = 0x0f0f0f0fU, kLow2 = 0x03030303U;
     const uint64_t first = join((a & kLow4) | ((c & kLow2) << 4), (b & kLow4) | (((c >> 2) & kLow2) << 4));
-    const uint64_t last = join(((a >> 4) & kLow4) | (((c >> 4) & kLow2) << 4), ((b >> 4) & kLow4) | (((c >> 6) & kLow2) << 4));
+    const uint64_t last =
+        join(((a >> 4) & kLow4) | (((c >> 4) & kLow2) << 4), ((b >> 4) & kLow4) | (((c >> 6) & kLow2) << 4));
     const auto less_32 = [](uint64_t bytes) { return ((bytes | eight(0x80)) - eight(32)) ^ eight(0x80); };
     const float d = f16_at(p + offsetof(BlockQ3_K, d));
     Header h;

@@ -1,7 +1,8 @@
 #pragma once
 
-/// Kernels are built from small functions that must disappear into their caller at every optimisation level, and that must
-/// never be emitted as shared symbols: the linker could pick the copy of a better instruction set for everyone.
+/// Kernels are built from small functions that must disappear into their caller at every optimisation level,
+/// and that must never be emitted as shared symbols: the linker could pick the copy of a better instruction
+/// set for everyone.
 #define MLA_INLINE [[maybe_unused, gnu::always_inline]] static inline
 /// Lambdas of kernels, between their parameters and their body.
 #define MLA_INLINE_LAMBDA __attribute__((always_inline))

@@ -1,10 +1,14 @@
-// Vector exp, tanh, erf. Included after a simd_*.h. Constants: Cephes' expf; Abramowitz and Stegun 7.1.26 for erf.
+// Vector exp, tanh, erf. Includes the primitives that MLA_CPU_SIMD names. Constants: Cephes' expf; Abramowitz and Stegun 7.1.26 for
+// erf.
 
 #pragma once
 
+#include MLA_CPU_SIMD
+
 namespace mla::cpu::MLA_CPU_ISA {
 
-/// e^x, relative error below 2e-7 for |x| <= 87; beyond, the value at the border (1e-38, 2e38). NaN stays NaN.
+/// e^x, relative error below 2e-7 for |x| <= 87; beyond, the value at the border (1e-38, 2e38). NaN stays
+/// NaN.
 MLA_INLINE F32 exp(F32 x) {
   x = max2(set1(-87.33654F), min2(set1(88.37626F), x));
   const F32 n = round(mul(x, set1(1.44269504F)));
@@ -40,6 +44,8 @@ MLA_INLINE F32 erf(F32 x) {
 }
 
 /// x / (1 + e^-x)
-MLA_INLINE F32 silu(F32 x) { return div(x, add(set1(1.0F), exp(sub(zero(), x)))); }
+MLA_INLINE F32 silu(F32 x) {
+  return div(x, add(set1(1.0F), exp(sub(zero(), x))));
+}
 
 }  // namespace mla::cpu::MLA_CPU_ISA

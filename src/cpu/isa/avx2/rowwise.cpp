@@ -1,4 +1,3 @@
 #define MLA_CPU_ISA avx2
-#include "cpu/isa/simd_avx2.h"
-
+#define MLA_CPU_SIMD "cpu/isa/simd_avx2.h"
 #include "cpu/isa/rowwise-inl.h"

@@ -1,4 +1,3 @@
 #define MLA_CPU_ISA avx512
-#include "cpu/isa/simd_avx512.h"
-
+#define MLA_CPU_SIMD "cpu/isa/simd_avx512.h"
 #include "cpu/isa/attention-inl.h"

@@ -1,4 +1,3 @@
 #define MLA_CPU_ISA scalar
-#include "cpu/isa/simd_scalar.h"
-
+#define MLA_CPU_SIMD "cpu/isa/simd_scalar.h"
 #include "cpu/isa/products-inl.h"
