@@ -1,4 +1,5 @@
-// Decoders of weight formats: 32 consecutive elements at a time, into registers. Includes the primitives that MLA_CPU_SIMD names.
+// Decoders of weight formats: 32 consecutive elements at a time, into registers. Includes the primitives that
+// MLA_CPU_SIMD names.
 //
 // A format F has
 //   kSize, kBytes          elements and bytes of a block

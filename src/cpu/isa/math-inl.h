@@ -1,5 +1,5 @@
-// Vector exp, tanh, erf. Includes the primitives that MLA_CPU_SIMD names. Constants: Cephes' expf; Abramowitz and Stegun 7.1.26 for
-// erf.
+// Vector exp, tanh, erf. Includes the primitives that MLA_CPU_SIMD names. Constants: Cephes' expf; Abramowitz
+// and Stegun 7.1.26 for erf.
 
 #pragma once
 

@@ -1,4 +1,5 @@
-// Elementwise operations and norms on one row. Compiled once per instruction set; see Kernels in cpu/kernels.h.
+// Elementwise operations and norms on one row. Compiled once per instruction set; see Kernels in
+// cpu/kernels.h.
 
 #include "cpu/isa/formats-inl.h"
 #include "cpu/isa/math-inl.h"

@@ -1,4 +1,5 @@
-// The register block that every product of many rows with many rows is made of. Includes the primitives that MLA_CPU_SIMD names.
+// The register block that every product of many rows with many rows is made of. Includes the primitives that
+// MLA_CPU_SIMD names.
 
 #pragma once
 
