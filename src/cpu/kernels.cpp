@@ -15,18 +15,17 @@ Kernels make(Fill products, Fill attention, Fill rowwise) {
 
 }  // namespace
 
+// A table is filled when it is first asked for: its fill functions are compiled for its instruction set, too.
 const Kernels& kernels_for(Isa isa) {
-  static const Kernels kScalar = make(scalar::fill_products, scalar::fill_attention, scalar::fill_rowwise);
-  static const Kernels kAvx2 = make(avx2::fill_products, avx2::fill_attention, avx2::fill_rowwise);
-  static const Kernels kAvx512 = make(avx512::fill_products, avx512::fill_attention, avx512::fill_rowwise);
-  switch (isa) {
-    case Isa::kAvx512:
-      return kAvx512;
-    case Isa::kAvx2:
-      return kAvx2;
-    case Isa::kScalar:
-      break;
+  if (isa == Isa::kAvx512) {
+    static const Kernels kAvx512 = make(avx512::fill_products, avx512::fill_attention, avx512::fill_rowwise);
+    return kAvx512;
   }
+  if (isa == Isa::kAvx2) {
+    static const Kernels kAvx2 = make(avx2::fill_products, avx2::fill_attention, avx2::fill_rowwise);
+    return kAvx2;
+  }
+  static const Kernels kScalar = make(scalar::fill_products, scalar::fill_attention, scalar::fill_rowwise);
   return kScalar;
 }
 
