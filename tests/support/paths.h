@@ -18,6 +18,6 @@ std::filesystem::path temp_dir(const std::string& name);
 }  // namespace mla::test
 
 /// Declares `path` for a file of the reading room, or skips the test.
-#define MLA_SHARED_FILE_OR_SKIP(path, relative)                                             \
-  const std::filesystem::path path = mla::test::shared_file(relative);                      \
-  if (path.empty()) GTEST_SKIP() << "needs ../shared/" << (relative) << " beside the repository"
+#define MLA_SHARED_FILE_OR_SKIP(variable, relative)                                         \
+  const std::filesystem::path variable = mla::test::shared_file(relative);                  \
+  if (variable.empty()) GTEST_SKIP() << "needs ../shared/" << (relative) << " beside the repository"

@@ -1,0 +1,92 @@
+#include "cli/chat_loop.h"
+
+#include <fmt/format.h>
+
+#include <iostream>
+#include <optional>
+
+#include "cli/terminal.h"
+
+namespace mla::cli {
+namespace {
+
+/// One line from the terminal; nothing at end of input or Ctrl-C.
+std::optional<std::string> read_line() {
+  fmt::print(stderr, "{}", color_on_stderr() ? "\033[1m> \033[0m" : "> ");
+  std::fflush(stderr);
+  std::string line;
+  std::cin.clear();
+  if (!std::getline(std::cin, line)) return std::nullopt;
+  return line;
+}
+
+/// What has been said so far, as messages or (without a chat format) as one running text.
+struct History {
+  std::vector<ChatMessage> messages;
+  std::string text;
+
+  explicit History(const std::string& system) {
+    if (!system.empty()) messages.push_back({"system", system});
+  }
+};
+
+Result<std::vector<int32_t>> next_prompt(const Tokenizer& tokenizer, ChatFormat format, History& history, const std::string& line) {
+  if (format == ChatFormat::kNone) {
+    history.text += line;
+    return tokenizer.encode(history.text, {.add_bos = tokenizer.add_bos()});
+  }
+  history.messages.push_back({"user", line});
+  return chat_ids(tokenizer, format, history.messages);
+}
+
+}  // namespace
+
+Result<std::vector<int32_t>> chat_ids(const Tokenizer& tokenizer, ChatFormat format, const std::vector<ChatMessage>& messages) {
+  MLA_ASSIGN(const std::vector<ChatPiece> pieces, render_chat(format, messages));
+  std::vector<int32_t> ids;
+  if (tokenizer.add_bos() && tokenizer.bos() >= 0) ids.push_back(tokenizer.bos());
+  for (const ChatPiece& piece : pieces) {
+    const std::vector<int32_t> part = tokenizer.encode(piece.text, {.parse_special = piece.special});
+    ids.insert(ids.end(), part.begin(), part.end());
+  }
+  return ids;
+}
+
+Status chat_loop(Engine& engine, const std::shared_ptr<const Tokenizer>& tokenizer, ChatFormat format, const std::string& system,
+                 const SamplingOptions& sampling) {
+  note(format == ChatFormat::kNone
+           ? "This model has no chat template: it continues what you type, with everything before it. /reset forgets, /exit leaves."
+           : fmt::format("A conversation ({}). /reset forgets it, /exit leaves, Ctrl-C ends an answer.", chat_format_name(format)));
+  History history(system);
+  for (;;) {
+    const std::optional<std::string> line = read_line();
+    if (!line || *line == "/exit" || *line == "/quit") break;
+    if (*line == "/reset") {
+      history = History(system);
+      continue;
+    }
+    if (line->empty()) continue;
+    MLA_ASSIGN(std::vector<int32_t> ids, next_prompt(*tokenizer, format, history, *line));
+    Result<Generation> g = generate(engine, tokenizer, std::move(ids), sampling, [](std::string_view text) { return write_stdout(text); });
+    if (!g.ok() && g.error().kind == ErrorKind::kUsage) {  // a conversation grown too long is no reason to lose it
+      report_error(g.error());
+      note("/reset begins anew");
+      if (format != ChatFormat::kNone) history.messages.pop_back();
+      continue;
+    }
+    MLA_TRY(g.ok() ? Status() : Status(g.error()));
+    MLA_TRY(write_stdout("\n"));
+    note(statistics_lines(engine, *g, g->status.n_prompt + static_cast<int64_t>(g->tokens.size())));
+    clear_interrupt();
+    if (format == ChatFormat::kNone) {
+      history.text += g->text;
+    } else {
+      history.messages.push_back({"assistant", g->text});
+    }
+  }
+  clear_interrupt();  // leaving with Ctrl-C at the prompt is a normal end
+  fmt::print(stderr, "\n");
+  return {};
+}
+
+}  // namespace mla::cli

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/generation.h"
+#include "engine/engine.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+namespace mla::cli {
+
+/// A conversation as token ids, ready for the assistant to speak: the template's markers are parsed as special tokens,
+/// people's text never is. BOS is put in front where the model wants it.
+Result<std::vector<int32_t>> chat_ids(const Tokenizer& tokenizer, ChatFormat format, const std::vector<ChatMessage>& messages);
+
+/// A conversation on the terminal with history, until end of input or /exit. Without a chat format what is typed is
+/// continued as text, with everything before it. Ctrl-C ends an answer; at the prompt it ends the conversation.
+Status chat_loop(Engine& engine, const std::shared_ptr<const Tokenizer>& tokenizer, ChatFormat format, const std::string& system,
+                 const SamplingOptions& sampling);
+
+}  // namespace mla::cli

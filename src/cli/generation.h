@@ -1,0 +1,48 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/engine.h"
+#include "text/tokenizer.h"
+
+namespace mla::cli {
+
+/// Sampling flags of `mla run`.
+struct SamplingOptions {
+  SamplingParams params;
+  int64_t seed = -1;                     ///< -1 = a new one each time
+  int64_t max_new_tokens = 256;          ///< -1 = until the model stops or the cache is full
+  std::vector<std::string> stops;
+  std::vector<std::string> logit_bias;   ///< "ID=BIAS"
+  bool ignore_eos = false;
+};
+
+void add_sampling_options(CLI::App& app, SamplingOptions& options);
+/// Parses logit biases and picks the seed. Errors: kUsage.
+Status finish_sampling_options(SamplingOptions& options, int64_t n_vocab);
+
+/// One generation and what it took.
+struct Generation {
+  std::string text;
+  std::vector<SampledToken> tokens;
+  SequenceStatus status;
+  std::string finish;             ///< "stop", "length" or "interrupted"
+  double prompt_seconds = 0.0;    ///< submit to first token
+  double decode_seconds = 0.0;    ///< first token to last
+};
+
+/// Runs one prompt on the engine; `emit` receives text as it becomes safe to show. Ctrl-C ends it early, without an error.
+Result<Generation> generate(Engine& engine, const std::shared_ptr<const Tokenizer>& tokenizer, std::vector<int32_t> prompt,
+                            const SamplingOptions& options, const std::function<Status(std::string_view)>& emit);
+
+/// The end-of-run line of docs/cli.md: rates, bandwidth, cache, time to first token; then what the same cache would cost
+/// under MHA, GQA-8 and MQA.
+std::string statistics_lines(const Engine& engine, const Generation& generation, int64_t n_rows);
+
+}  // namespace mla::cli

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "engine/engine.h"
+#include "model/model.h"
+#include "ops/backend.h"
+
+namespace mla::cli {
+
+/// Which model to run and how: the flags that every subcommand with a model shares.
+struct ModelOptions {
+  std::string model;              ///< file or folder; empty = the model that ships
+  int threads = 0;                ///< 0 = every processor this process may use
+  std::string backend = "cpu";    ///< cpu | reference
+  std::string mla = "auto";       ///< auto | expanded | absorbed
+  std::string cache = "bf16";     ///< f32 | bf16 | int8
+  int64_t context = 0;            ///< cache capacity in tokens; 0 = the model's context, or what fits
+};
+
+/// -m/--model alone (subcommands that read no weights).
+void add_model_option(CLI::App& app, ModelOptions& options);
+/// --threads, --backend, --mla, --cache. Defaults shown are the values in `options`.
+void add_machine_options(CLI::App& app, ModelOptions& options);
+
+/// The file or folder that -m names, or the model that ships. Errors: kInvalidFile when neither is there.
+Result<std::filesystem::path> model_path(const ModelOptions& options);
+
+/// Backend, model and what it took to load them. Members are destroyed in reverse order: the model before its backend.
+struct LoadedModel {
+  std::unique_ptr<Backend> backend;
+  std::shared_ptr<const Model> model;
+  std::string backend_name;   ///< "cpu (avx512, 2 threads)"
+  double load_seconds = 0.0;
+};
+
+/// Refuses with numbers when the weights cannot fit in memory; shows progress; prints the plan on standard error.
+Result<LoadedModel> load_model(const ModelOptions& options);
+
+/// An engine for one sequence at a time with the options' cache; `chunk` = 0 keeps the engine's default.
+Result<std::unique_ptr<Engine>> make_engine(const LoadedModel& loaded, const ModelOptions& options, int64_t chunk = 0);
+
+/// Memory this machine can still give to processes, in bytes (MemAvailable); 0 when unknown.
+int64_t available_memory();
+
+}  // namespace mla::cli

@@ -1,0 +1,136 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "cli/chat_loop.h"
+#include "cli/command.h"
+#include "cli/generation.h"
+#include "cli/load.h"
+#include "cli/terminal.h"
+
+namespace mla::cli {
+namespace {
+
+constexpr uint64_t kMaxPrompt = uint64_t{256} << 20;
+
+struct RunOptions {
+  ModelOptions model;
+  SamplingOptions sampling;
+  std::string prompt;
+  std::string file;
+  std::string system;
+  bool chat = false;
+  bool raw = false;
+  bool special = false;
+  CLI::Option* prompt_option = nullptr;
+  CLI::Option* file_option = nullptr;
+};
+
+/// Where the prompt comes from: the argument, -f, or standard input when it is no terminal; nothing means a conversation.
+Result<std::optional<std::string>> read_prompt(const RunOptions& o) {
+  if (o.prompt_option->count() > 0 && o.file_option->count() > 0) return Error::usage("give a PROMPT or -f FILE, not both");
+  std::string file = o.file;
+  if (o.prompt_option->count() > 0 && o.prompt != "-") return std::optional(o.prompt);
+  if (o.file_option->count() == 0) {
+    if (o.prompt_option->count() == 0 && stdin_is_terminal()) return std::optional<std::string>();
+    file = "-";
+  }
+  MLA_ASSIGN(std::string text, read_text_file(file, kMaxPrompt));
+  return std::optional(std::move(text));
+}
+
+Result<std::vector<int32_t>> prompt_ids(const Tokenizer& tokenizer, const RunOptions& o, ChatFormat format, const std::string& prompt) {
+  if (format != ChatFormat::kNone) {
+    std::vector<ChatMessage> messages;
+    if (!o.system.empty()) messages.push_back({"system", o.system});
+    messages.push_back({"user", prompt});
+    return chat_ids(tokenizer, format, messages);
+  }
+  std::vector<int32_t> ids = tokenizer.encode(prompt, {.add_bos = tokenizer.add_bos(), .parse_special = o.special});
+  if (ids.empty() && tokenizer.bos() >= 0) ids.push_back(tokenizer.bos());
+  if (ids.empty()) return Error::usage("the prompt is empty and this model has no beginning-of-sequence token to start from");
+  return ids;
+}
+
+Status print_json(const Engine& engine, const Tokenizer& tokenizer, const std::string& prompt, const Generation& g, uint64_t seed) {
+  nlohmann::json tokens = nlohmann::json::array();
+  for (const SampledToken& t : g.tokens) {
+    MLA_ASSIGN(const std::string text, tokenizer.token_bytes(t.token, true));
+    nlohmann::json entry = {{"id", t.token}, {"text", text}};
+    if (!t.top.empty() || t.logprob != 0.0F) entry["logprob"] = t.logprob;
+    for (const TokenLogprob& top : t.top) entry["top"].push_back({{"id", top.token}, {"logprob", top.logprob}});
+    tokens.push_back(std::move(entry));
+  }
+  const nlohmann::json document = {
+      {"prompt", prompt}, {"text", g.text}, {"finish", g.finish}, {"seed", seed}, {"tokens", tokens},
+      {"usage", {{"prompt_tokens", g.status.n_prompt}, {"cached_tokens", g.status.n_cached}, {"generated_tokens", g.tokens.size()}}},
+      {"timings", {{"prompt_seconds", g.prompt_seconds}, {"decode_seconds", g.decode_seconds}}},
+      {"cache", {{"bytes_per_token", engine.cache().token_bytes()}}}};
+  return write_stdout(document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+Status run_once(Engine& engine, const std::shared_ptr<const Tokenizer>& tokenizer, const RunOptions& o, ChatFormat format,
+                const std::string& prompt) {
+  MLA_ASSIGN(std::vector<int32_t> ids, prompt_ids(*tokenizer, o, format, prompt));
+  const bool json = terminal_options().json;
+  // The prompt is for the eye only: standard output gets the generated text and nothing else.
+  if (stdout_is_terminal() && stderr_is_terminal() && !json && format == ChatFormat::kNone) {
+    fmt::print(stderr, "{}", dim(prompt));
+    std::fflush(stderr);
+  }
+  MLA_ASSIGN(const Generation g, generate(engine, tokenizer, std::move(ids), o.sampling,
+                                          [&](std::string_view text) { return json ? Status() : write_stdout(text); }));
+  if (json) return print_json(engine, *tokenizer, prompt, g, o.sampling.params.seed);
+  if (stdout_is_terminal()) fmt::print(stderr, "\n");
+  note(statistics_lines(engine, g, g.status.n_prompt + static_cast<int64_t>(g.tokens.size())));
+  return interrupted() ? Status(Error::cancelled("interrupted")) : Status();
+}
+
+Status run(RunOptions& o) {
+  if (o.chat && o.raw) return Error::usage("--chat and --raw exclude each other");
+  MLA_ASSIGN(const std::optional<std::string> prompt, read_prompt(o));
+  if (!prompt && terminal_options().json) return Error::usage("--json needs a prompt: a PROMPT argument, -f FILE, or standard input");
+  MLA_ASSIGN(LoadedModel loaded, load_model(o.model));
+  const std::shared_ptr<const Tokenizer>& tokenizer = loaded.model->tokenizer();
+  if (tokenizer == nullptr) return Error::invalid_file("the model has no tokenizer (tokenizer.json is missing); `mla logits` runs on ids alone");
+  MLA_TRY(finish_sampling_options(o.sampling, loaded.model->config().n_vocab));
+
+  // With a template the checkpoint was made for conversation: the prompt is a message unless --raw says otherwise.
+  const ChatFormat known = detect_chat_format(tokenizer->chat_template());
+  if (o.chat && known == ChatFormat::kNone) {
+    return Error::usage("--chat: this model has no chat template that is recognised; leave --chat out to continue the text");
+  }
+  const ChatFormat format = o.raw ? ChatFormat::kNone : known;
+  MLA_ASSIGN(std::unique_ptr<Engine> engine, make_engine(loaded, o.model));
+  if (prompt) return run_once(*engine, tokenizer, o, format, *prompt);
+  return chat_loop(*engine, tokenizer, format, o.system, o.sampling);
+}
+
+}  // namespace
+
+Command add_run(CLI::App& root) {
+  auto o = std::make_shared<RunOptions>();
+  CLI::App* app = add_subcommand(root, "run", "Continue a text, answer a message, or hold a conversation",
+                                 {"mla run \"The American flag is red, white, and\"", "mla run            # a conversation, on a terminal",
+                                  "mla run -m model.gguf -f prompt.txt -n 200 --temperature 0.7 --top-p 0.9 --seed 1",
+                                  "mla run -m deepseek-v2-lite/ --raw \"\" -n 50   # from the beginning-of-sequence token alone"});
+  o->prompt_option = app->add_option("prompt", o->prompt, "What to continue or answer; - reads standard input")->type_name("PROMPT");
+  o->file_option = app->add_option("-f,--file", o->file, "Read the prompt from a file (- is standard input)")->type_name("FILE");
+  add_model_option(*app, o->model);
+  app->add_flag("--chat", o->chat, "The prompt is a message (default when the model has a chat template)");
+  app->add_flag("--raw", o->raw, "The prompt is plain text to continue");
+  app->add_option("--system", o->system, "System message of a conversation")->type_name("TEXT");
+  app->add_flag("--special", o->special, "Parse special tokens in the prompt");
+  add_sampling_options(*app, o->sampling);
+  add_machine_options(*app, o->model);
+  app->add_option("--context", o->model.context, "Cache capacity in tokens (default: the model's context, or what fits)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 31))->group("Machine");
+  app->add_flag("--json", terminal_options().json, "Print one JSON document instead of the text");
+  return {app, [o] { return run(*o); }};
+}
+
+}  // namespace mla::cli

@@ -1,0 +1,154 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "support/command.h"
+#include "support/paths.h"
+
+namespace mla {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using test::CommandResult;
+using Json = nlohmann::json;
+
+CommandResult mla(const std::vector<std::string>& arguments, const test::CommandOptions& options = {}) {
+  return test::run_command(MLA_COMMAND, arguments, options);
+}
+
+TEST(Usage, HelpOnEveryLevelShowsExamplesFirst) {
+  for (const char* sub : {"run", "tokenize", "logits", "perplexity", "inspect", "kv", "doctor", "version"}) {
+    const CommandResult r = mla({sub, "--help"});
+    EXPECT_EQ(r.exit_code, 0) << sub;
+    EXPECT_LT(r.out.find("Examples:"), r.out.find("Usage:")) << sub << "\n" << r.out;
+    EXPECT_THAT(r.err, IsEmpty()) << sub;
+  }
+  EXPECT_THAT(mla({"--help"}).out, HasSubstr("perplexity"));
+}
+
+TEST(Usage, UnknownSubcommandAndFlagAreUsageErrorsWithASuggestion) {
+  const CommandResult sub = mla({"tokenise", "x"});
+  EXPECT_EQ(sub.exit_code, 2);
+  EXPECT_THAT(sub.err, HasSubstr("did you mean 'tokenize'?"));
+  const CommandResult flag = mla({"run", "--temprature", "1", "x"});
+  EXPECT_EQ(flag.exit_code, 2);
+  EXPECT_THAT(flag.err, HasSubstr("did you mean '--temperature'?"));
+  EXPECT_THAT(flag.out, IsEmpty());
+}
+
+TEST(Usage, AbbreviationsAreNotAccepted) { EXPECT_EQ(mla({"run", "--temp", "1", "x"}).exit_code, 2); }
+
+TEST(Usage, NoSubcommandIsAUsageError) { EXPECT_EQ(mla({}).exit_code, 2); }
+
+TEST(Usage, JsonIsValidOnErrorPaths) {
+  for (const auto& [arguments, code] : std::vector<std::pair<std::vector<std::string>, int>>{
+           {{"run", "--json", "--no-such-flag"}, 2},
+           {{"run", "--json", "-m", "/no/such/file.gguf", "x"}, 3},
+           {{"kv", "no-such-model", "--json"}, 2},
+           {{"inspect", "--json", "-m", "/dev/null"}, 3}}) {
+    const CommandResult r = mla(arguments);
+    EXPECT_EQ(r.exit_code, code) << arguments[0] << ": " << r.err;
+    const Json document = Json::parse(r.out, nullptr, false);
+    ASSERT_FALSE(document.is_discarded()) << r.out;
+    EXPECT_EQ(document["error"]["exit_code"], code);
+    EXPECT_FALSE(document["error"]["message"].get<std::string>().empty());
+  }
+}
+
+TEST(Usage, VersionAndDoctorReport) {
+  const Json version = Json::parse(mla({"version", "--json"}).out);
+  EXPECT_EQ(version["version"], "0.1.0");
+  const CommandResult doctor = mla({"doctor", "--json", "--no-measure"}, {.environment = {{"MLA_ISA", "scalar"}}});
+  EXPECT_EQ(doctor.exit_code, 0) << doctor.err;
+  EXPECT_EQ(Json::parse(doctor.out)["isa"], "scalar");
+  EXPECT_THAT(mla({"doctor", "--no-measure"}).out, HasSubstr("processor"));
+}
+
+TEST(Usage, DoctorMeasuresBothLimits) {
+  const Json limits = Json::parse(mla({"doctor", "--json"}).out);
+  EXPECT_GT(limits["read_gb_per_s"].get<double>(), 0.5);
+  EXPECT_GT(limits["f32_gflop_per_s"].get<double>(), 0.5);
+}
+
+TEST(Usage, ForcedInstructionSetThatDoesNotExistIsRefused) {
+  const CommandResult r = mla({"doctor"}, {.environment = {{"MLA_ISA", "sse9"}}});
+  EXPECT_EQ(r.exit_code, 2);
+  EXPECT_THAT(r.err, HasSubstr("MLA_ISA=sse9"));
+}
+
+TEST(Settings, FlagBeatsEnvironmentBeatsProjectFileBeatsUserFile) {
+  const std::filesystem::path folder = test::temp_dir("settings");
+  std::filesystem::create_directories(folder / "config" / "mla");
+  std::ofstream(folder / "mla.toml") << "seed = 3\n[run]\ntop-k = 30\ntemperature = 0.3\n[kv]\ngroups = 4\n";
+  std::ofstream(folder / "config" / "mla" / "config.toml") << "seed = 4\nmin-p = 0.04\ntop-k = 40\n";
+  const test::CommandOptions options{.environment = {{"XDG_CONFIG_HOME", (folder / "config").string()}, {"MLA_TEMPERATURE", "0.2"},
+                                                     {"MLA_TOP_P", "0.92"}},
+                                     .folder = folder.string()};
+  const CommandResult r = mla({"run", "--print-config", "--json", "--top-p", "0.91", "x"}, options);
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  std::map<std::string, std::pair<std::string, std::string>> settings;
+  const Json document = Json::parse(r.out);
+  for (const Json& s : document["settings"]) settings[s["name"]] = {s["value"], s["origin"]};
+  EXPECT_EQ(settings["top-p"], std::make_pair(std::string("0.91"), std::string("flag")));
+  EXPECT_EQ(settings["temperature"], std::make_pair(std::string("0.2"), std::string("MLA_TEMPERATURE")));
+  EXPECT_EQ(settings["top-k"].first, "30");
+  EXPECT_THAT(settings["top-k"].second, HasSubstr("mla.toml"));
+  EXPECT_EQ(settings["seed"].first, "3");
+  EXPECT_EQ(settings["min-p"].first, "0.04");
+  EXPECT_THAT(settings["min-p"].second, HasSubstr("config.toml"));
+  EXPECT_EQ(settings["frequency-penalty"].second, "default");
+}
+
+TEST(Settings, BadValuesAndUnknownKeysNameTheirOrigin) {
+  const CommandResult value = mla({"run", "x"}, {.environment = {{"MLA_CACHE", "f64"}}});
+  EXPECT_EQ(value.exit_code, 2);
+  EXPECT_THAT(value.err, HasSubstr("MLA_CACHE"));
+  const std::filesystem::path folder = test::temp_dir("settings");
+  std::ofstream(folder / "mla.toml") << "[run]\ntemprature = 1\n";
+  const CommandResult key = mla({"run", "x"}, {.folder = folder.string()});
+  EXPECT_EQ(key.exit_code, 2);
+  EXPECT_THAT(key.err, HasSubstr("did you mean 'temperature'?"));
+}
+
+TEST(Kv, ReproducesTheFiguresOfDeepSeekV3) {
+  const CommandResult r = mla({"kv", "deepseek-v3", "--json", "--context", "1000"});
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  std::map<std::string, Json> schemes;
+  const Json document = Json::parse(r.out);
+  for (const Json& s : document["schemes"]) schemes[s["scheme"]] = s;
+  EXPECT_EQ(schemes["MLA"]["bytes_per_token"], 70272);
+  EXPECT_EQ(schemes["MLA"]["bytes_context"], 70272000);
+  EXPECT_EQ(schemes["MHA"]["bytes_per_token"], 3997696);
+  EXPECT_NEAR(schemes["MHA"]["ratio_to_own"].get<double>(), 56.9, 0.05);
+  const Json with_rope = Json::parse(mla({"kv", "deepseek-v3", "--rope-keys", "--json"}).out);
+  EXPECT_NEAR(with_rope["schemes"][1]["ratio_to_own"].get<double>(), 71.1, 0.05);
+}
+
+TEST(Kv, FiguresNameTheirAssumptions) {
+  const CommandResult text = mla({"kv", "--figures"});
+  for (const char* claim : {"56.9x", "71.1x", "93.3 %", "92.8 %"}) EXPECT_THAT(text.out, HasSubstr(claim));
+  const Json document = Json::parse(mla({"kv", "--figures", "--json"}).out);
+  ASSERT_EQ(document["figures"].size(), 4U);
+  for (const Json& figure : document["figures"]) {
+    EXPECT_FALSE(figure["readings"].empty());
+    for (const Json& reading : figure["readings"]) EXPECT_FALSE(reading["assumptions"].get<std::string>().empty());
+  }
+}
+
+TEST(Kv, KnowsTheNamedModelsAndRefusesOthers) {
+  for (const char* name : {"deepseek-67b", "deepseek-v2", "deepseek-v2-lite", "r1", "kimi-k2", "gpt-2", "llama-2-7b", "llama-3-8b",
+                           "llama-3-70b", "falcon-7b"}) {
+    EXPECT_EQ(mla({"kv", name}).exit_code, 0) << name;
+  }
+  const CommandResult r = mla({"kv", "gpt-5"});
+  EXPECT_EQ(r.exit_code, 2);
+  EXPECT_THAT(r.err, HasSubstr("DeepSeek-V3"));
+  EXPECT_EQ(mla({"kv", "deepseek-v3", "--format", "many"}).exit_code, 2);
+}
+
+}  // namespace
+}  // namespace mla
