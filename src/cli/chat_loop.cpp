@@ -42,14 +42,9 @@ Result<std::vector<int32_t>> next_prompt(const Tokenizer& tokenizer, ChatFormat 
 }  // namespace
 
 Result<std::vector<int32_t>> chat_ids(const Tokenizer& tokenizer, ChatFormat format, const std::vector<ChatMessage>& messages) {
-  MLA_ASSIGN(const std::vector<ChatPiece> pieces, render_chat(format, messages));
-  std::vector<int32_t> ids;
-  if (tokenizer.add_bos() && tokenizer.bos() >= 0) ids.push_back(tokenizer.bos());
-  for (const ChatPiece& piece : pieces) {
-    const std::vector<int32_t> part = tokenizer.encode(piece.text, {.parse_special = piece.special});
-    ids.insert(ids.end(), part.begin(), part.end());
-  }
-  return ids;
+  MLA_ASSIGN(const std::vector<ChatPiece> pieces,
+             render_chat(format, messages, default_system_message(tokenizer.chat_template())));
+  return encode_chat(tokenizer, pieces, tokenizer.add_bos());
 }
 
 Status chat_loop(Engine& engine, const std::shared_ptr<const Tokenizer>& tokenizer, ChatFormat format, const std::string& system,
@@ -67,7 +62,8 @@ Status chat_loop(Engine& engine, const std::shared_ptr<const Tokenizer>& tokeniz
     }
     if (line->empty()) continue;
     MLA_ASSIGN(std::vector<int32_t> ids, next_prompt(*tokenizer, format, history, *line));
-    Result<Generation> g = generate(engine, tokenizer, std::move(ids), sampling, [](std::string_view text) { return write_stdout(text); });
+    Result<Generation> g = generate(engine, tokenizer, std::move(ids), sampling, format != ChatFormat::kNone,
+                                    [](std::string_view text) { return write_stdout(text); });
     if (!g.ok() && g.error().kind == ErrorKind::kUsage) {  // a conversation grown too long is no reason to lose it
       report_error(g.error());
       note("/reset begins anew");

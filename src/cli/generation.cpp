@@ -55,10 +55,10 @@ Status finish_sampling_options(SamplingOptions& o, int64_t n_vocab) {
 }
 
 Result<Generation> generate(Engine& engine, const std::shared_ptr<const Tokenizer>& tokenizer, std::vector<int32_t> prompt,
-                            const SamplingOptions& options, const std::function<Status(std::string_view)>& emit) {
+                            const SamplingOptions& options, bool at_start, const std::function<Status(std::string_view)>& emit) {
   using Clock = std::chrono::steady_clock;
   Generation g;
-  StreamDecoder decoder(tokenizer, options.stops);
+  StreamDecoder decoder(tokenizer, options.stops, at_start);
   Status emitted;
   Clock::time_point first, last;
 

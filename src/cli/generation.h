@@ -37,9 +37,10 @@ struct Generation {
   double decode_seconds = 0.0;    ///< first token to last
 };
 
-/// Runs one prompt on the engine; `emit` receives text as it becomes safe to show. Ctrl-C ends it early, without an error.
+/// Runs one prompt on the engine; `emit` receives text as it becomes safe to show. `at_start`: the text begins an answer or
+/// a document, it does not continue one. Ctrl-C ends it early, without an error.
 Result<Generation> generate(Engine& engine, const std::shared_ptr<const Tokenizer>& tokenizer, std::vector<int32_t> prompt,
-                            const SamplingOptions& options, const std::function<Status(std::string_view)>& emit);
+                            const SamplingOptions& options, bool at_start, const std::function<Status(std::string_view)>& emit);
 
 /// The end-of-run line of docs/cli.md: rates, bandwidth, cache, time to first token; then what the same cache would cost
 /// under MHA, GQA-8 and MQA.

@@ -1,9 +1,6 @@
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/file.h"
 #include "cli/chat_loop.h"
@@ -82,7 +79,8 @@ Status run_once(Engine& engine, const std::shared_ptr<const Tokenizer>& tokenize
     fmt::print(stderr, "{}", dim(prompt));
     std::fflush(stderr);
   }
-  MLA_ASSIGN(const Generation g, generate(engine, tokenizer, std::move(ids), o.sampling,
+  const bool at_start = format != ChatFormat::kNone || prompt.empty();
+  MLA_ASSIGN(const Generation g, generate(engine, tokenizer, std::move(ids), o.sampling, at_start,
                                           [&](std::string_view text) { return json ? Status() : write_stdout(text); }));
   if (json) return print_json(engine, *tokenizer, prompt, g, o.sampling.params.seed);
   if (stdout_is_terminal()) fmt::print(stderr, "\n");
