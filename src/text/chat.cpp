@@ -31,21 +31,6 @@ class Prompt {
   std::vector<ChatPiece> pieces_;
 };
 
-std::string_view trim(std::string_view s) {
-  for (Utf8Char c = next_utf8(s); c.valid && is_white_space(c.code); c = next_utf8(s))
-    s.remove_prefix(c.length);
-  for (size_t n = 1; n <= 3 && n <= s.size();) {
-    const Utf8Char c = next_utf8(s.substr(s.size() - n));
-    if (c.valid && c.length == n && is_white_space(c.code)) {
-      s.remove_suffix(n);
-      n = 1;
-    } else {
-      ++n;
-    }
-  }
-  return s;
-}
-
 using Messages = std::vector<ChatMessage>;
 
 void deepseek_v2(const Messages& messages, Prompt& out) {
@@ -101,7 +86,7 @@ void llama3(const Messages& messages, Prompt& out) {
   };
   for (const ChatMessage& m : messages) {
     header(m.role);
-    out.text(trim(m.content)).special("<|eot_id|>");
+    out.text(strip_white_space(m.content)).special("<|eot_id|>");
   }
   header("assistant");
 }
@@ -124,13 +109,13 @@ void llama2(const Messages& messages, Prompt& out) {
   for (size_t i = system ? 1 : 0; i < messages.size(); ++i) {
     const ChatMessage& m = messages[i];
     if (m.role == "assistant") {
-      out.text(" ").text(trim(m.content)).text(" ").special("</s>");
+      out.text(" ").text(strip_white_space(m.content)).text(" ").special("</s>");
       continue;
     }
     std::string content = m.content;
     if (system && i == 1) content = "<<SYS>>\n" + messages[0].content + "\n<</SYS>>\n\n" + content;
     if (i > 1) out.special("<s>");
-    out.text("[INST] ").text(trim(content)).text(" [/INST]");
+    out.text("[INST] ").text(strip_white_space(content)).text(" [/INST]");
   }
 }
 

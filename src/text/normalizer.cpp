@@ -58,6 +58,12 @@ struct Apply {
   std::string operator()(const ReplaceTextRule& r) const { return replace_text(text, r.from, r.to); }
   std::string operator()(const ReplaceRule& r) const { return replace_matches(text, r); }
   std::string operator()(const CollapseSpacesRule&) const { return collapse_spaces(text); }
+  std::string operator()(const UnicodeRule& r) const { return normalize_unicode(text, r.form); }
+  std::string operator()(const LowercaseRule&) const { return lower_case(text); }
+  std::string operator()(const StripAccentsRule&) const { return strip_combining_marks(text); }
+  std::string operator()(const StripRule& r) const {
+    return std::string(strip_white_space(text, r.left, r.right));
+  }
 };
 
 }  // namespace

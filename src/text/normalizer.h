@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "text/regex.h"
+#include "text/unicode.h"
 
 namespace mla {
 
@@ -20,7 +21,7 @@ struct ReplaceRule {
   std::string text;
 };
 
-/// Replaces every occurrence of a string; bytes that are not valid UTF-8 pass.
+/// Replaces every occurrence of a string.
 struct ReplaceTextRule {
   std::string from, to;
 };
@@ -28,9 +29,27 @@ struct ReplaceTextRule {
 /// Collapses runs of spaces and drops those at both ends (SentencePiece's remove_extra_whitespaces).
 struct CollapseSpacesRule {};
 
-using NormalizerRule = std::variant<PrependRule, ReplaceRule, ReplaceTextRule, CollapseSpacesRule>;
+/// One of Unicode's normalization forms.
+struct UnicodeRule {
+  UnicodeForm form;
+};
 
-/// What is done to text before it is cut into pieces. Rules run in order, each over the whole text.
+/// Lower case, character by character (a sigma at the end of a word is like any other).
+struct LowercaseRule {};
+
+/// Drops the combining marks (of precomposed characters only behind NFD).
+struct StripAccentsRule {};
+
+/// Drops white space at the ends.
+struct StripRule {
+  bool left, right;
+};
+
+using NormalizerRule = std::variant<PrependRule, ReplaceRule, ReplaceTextRule, CollapseSpacesRule,
+                                    UnicodeRule, LowercaseRule, StripAccentsRule, StripRule>;
+
+/// What is done to text before it is cut into pieces. Rules run in order, each over the whole text;
+/// bytes that are not valid UTF-8 pass.
 class Normalizer {
  public:
   Normalizer() = default;

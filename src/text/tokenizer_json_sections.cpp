@@ -33,6 +33,14 @@ Result<const Json*> sequence_members(const Json& section, const char* name) {
   return members;
 }
 
+std::optional<UnicodeForm> unicode_form(std::string_view type) {
+  if (type == "NFC") return UnicodeForm::kNfc;
+  if (type == "NFD") return UnicodeForm::kNfd;
+  if (type == "NFKC") return UnicodeForm::kNfkc;
+  if (type == "NFKD") return UnicodeForm::kNfkd;
+  return std::nullopt;
+}
+
 Status append_normalizer(const Json& normalizer, int depth, std::vector<NormalizerRule>& rules) {
   if (depth > kMaxDepth) return Error::invalid_file("normalizers are nested too deeply");
   MLA_ASSIGN(const std::string type, string_member(normalizer, "type", ""));
@@ -51,6 +59,16 @@ Status append_normalizer(const Json& normalizer, int depth, std::vector<Normaliz
     } else {
       rules.emplace_back(ReplaceTextRule{std::move(literal), std::move(text)});
     }
+  } else if (const auto form = unicode_form(type)) {
+    rules.emplace_back(UnicodeRule{*form});
+  } else if (type == "Lowercase") {
+    rules.emplace_back(LowercaseRule{});
+  } else if (type == "StripAccents") {
+    rules.emplace_back(StripAccentsRule{});
+  } else if (type == "Strip") {
+    MLA_ASSIGN(const bool left, bool_member(normalizer, "strip_left", true));
+    MLA_ASSIGN(const bool right, bool_member(normalizer, "strip_right", true));
+    rules.emplace_back(StripRule{left, right});
   } else {
     return unsupported("normalizer", type);
   }

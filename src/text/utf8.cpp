@@ -104,4 +104,20 @@ bool is_white_space(char32_t code) {
          code == 0x205F || code == 0x3000;
 }
 
+std::string_view strip_white_space(std::string_view text, bool left, bool right) {
+  for (Utf8Char c = next_utf8(text); left && c.valid && is_white_space(c.code); c = next_utf8(text))
+    text.remove_prefix(c.length);
+  // White space takes at most three bytes.
+  for (size_t n = 1; right && n <= 3 && n <= text.size();) {
+    const Utf8Char c = next_utf8(text.substr(text.size() - n));
+    if (c.valid && c.length == n && is_white_space(c.code)) {
+      text.remove_suffix(n);
+      n = 1;
+    } else {
+      ++n;
+    }
+  }
+  return text;
+}
+
 }  // namespace mla
