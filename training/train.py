@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
 import fast_paths
+import weights
 from muon import Muon
 
 HERE = Path(__file__).resolve().parent
@@ -166,6 +167,7 @@ def parse_arguments() -> argparse.Namespace:
     p.add_argument("--balance-rate", type=float, default=0.001)
     p.add_argument("--tokens", type=int, default=20_000_000, help="end of the run, where --end-time is absent")
     p.add_argument("--end-time", type=datetime.datetime.fromisoformat, help="e.g. 2026-01-31T18:00+00:00")
+    p.add_argument("--init-from", type=Path, metavar="GGUF", help="begin with an exported model's weights (no optimiser state)")
     p.add_argument("--restart-schedule", action="store_true", help="warm up and fall again: train a finished run on")
     p.add_argument("--save-minutes", type=float, default=5)
     p.add_argument("--threads", type=int, default=2, help="per process")
@@ -188,6 +190,8 @@ class Run:
         for name, p in self.model.named_parameters():
             if name.endswith("mlp.gate.weight"):
                 torch.nn.init.normal_(p, std=0.02)
+        if args.init_from:
+            self.model.load_state_dict(weights.model_from_gguf(args.init_from).state_dict())
         self.routers = fast_paths.install(self.model)
         self.optimizers = make_optimizers(self.model, args.lr_muon, args.lr_adam)
         self.step = self.tokens = 0
