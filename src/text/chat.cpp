@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "text/tokenizer.h"
 #include "text/utf8.h"
@@ -12,6 +13,7 @@ namespace {
 
 constexpr std::string_view kUser = "<\uFF5CUser\uFF5C>";
 constexpr std::string_view kAssistant = "<\uFF5CAssistant\uFF5C>";
+constexpr std::string_view kEndOfThought = "</think>";
 constexpr std::string_view kEndOfSentence = "<\uFF5Cend\u2581of\u2581sentence\uFF5C>";
 
 /// Joins neighbouring pieces of one kind: text on both sides of a border must be encoded together.
@@ -46,29 +48,58 @@ void deepseek_v2(const Messages& messages, Prompt& out) {
   out.text("Assistant:");
 }
 
-/// All system messages come first, joined by blank lines. R1 drops the reasoning of earlier answers and opens
-/// a new one.
-void deepseek_v3(const Messages& messages, bool reasoning, Prompt& out) {
+std::string joined_system_messages(const Messages& messages) {
+  std::string joined;
   bool first = true;
   for (const ChatMessage& m : messages) {
     if (m.role != "system") continue;
-    if (!first) out.text("\n\n");
-    out.text(m.content);
+    if (!first) joined += "\n\n";
+    joined += m.content;
     first = false;
   }
+  return joined;
+}
+
+/// All system messages come first, joined by blank lines. R1 drops the reasoning of earlier answers and opens
+/// a new one.
+void deepseek_v3(const Messages& messages, bool reasoning, Prompt& out) {
+  out.text(joined_system_messages(messages));
   for (const ChatMessage& m : messages) {
     if (m.role == "user") {
       out.special(kUser).text(m.content);
     } else if (m.role == "assistant") {
       std::string_view answer = m.content;
-      const size_t end = answer.rfind("</think>");
-      if (reasoning && end != std::string_view::npos)
-        answer.remove_prefix(end + std::string_view("</think>").size());
+      const size_t end = answer.rfind(kEndOfThought);
+      if (reasoning && end != std::string_view::npos) answer.remove_prefix(end + kEndOfThought.size());
       out.special(kAssistant).text(answer).special(kEndOfSentence);
     }
   }
   out.special(kAssistant);
   if (reasoning) out.special("<think>\n");
+}
+
+/// V3.1 without thinking: an answer opens with the end of an empty thought. As its template does, the
+/// assistant is asked only behind a user's message.
+void deepseek_v31(const Messages& messages, Prompt& out) {
+  out.text(joined_system_messages(messages));
+  bool answers_user = false;
+  const auto open_answer = [&] {
+    if (answers_user) out.special(kAssistant).special(kEndOfThought);
+    answers_user = false;
+  };
+  for (const ChatMessage& m : messages) {
+    if (m.role == "user") {
+      out.special(kUser).text(m.content);
+      answers_user = true;
+    } else if (m.role == "assistant") {
+      open_answer();
+      std::string_view answer = m.content;
+      const size_t end = answer.find(kEndOfThought);
+      if (end != std::string_view::npos) answer.remove_prefix(end + kEndOfThought.size());
+      out.text(answer).special(kEndOfSentence);
+    }
+  }
+  open_answer();
 }
 
 void chat_ml(const Messages& messages, std::string_view default_system, Prompt& out) {
@@ -133,43 +164,147 @@ void mistral(const Messages& messages, Prompt& out) {
   }
 }
 
+/// Mistral from version 3 on, where [INST] is a token: the system message speaks in the last turn. With
+/// SentencePiece's vocabularies a space stands behind the tokens, with Tekken's there is none.
+void mistral_v3(const Messages& messages, bool tekken, Prompt& out) {
+  const bool system = messages.front().role == "system";
+  const std::string_view space = tekken ? "" : " ";
+  for (size_t i = system ? 1 : 0; i < messages.size(); ++i) {
+    const std::string_view content = messages[i].content;
+    if (messages[i].role == "assistant") {
+      out.text(space).text(tekken ? content : strip_white_space(content)).special("</s>");
+      continue;
+    }
+    out.special("[INST]").text(space);
+    if (system && i + 1 == messages.size()) out.text(messages[0].content).text("\n\n");
+    out.text(content).special("[/INST]");
+  }
+}
+
+/// A system message speaks in the first turn, as Gemma 3 has it (the template of Gemma 1 and 2 takes none).
+void gemma(const Messages& messages, Prompt& out) {
+  const bool system = messages.front().role == "system";
+  for (size_t i = system ? 1 : 0; i < messages.size(); ++i) {
+    const bool user = messages[i].role == "user";
+    out.special("<start_of_turn>").text(user ? "user\n" : "model\n");
+    if (system && i == 1) out.text(messages[0].content).text("\n\n");
+    out.text(strip_white_space(messages[i].content)).special("<end_of_turn>").text("\n");
+  }
+  out.special("<start_of_turn>").text("model\n");
+}
+
+/// The line breaks are in special pieces because these tokens take the white space behind them along.
+void phi3(const Messages& messages, Prompt& out) {
+  for (const ChatMessage& m : messages)
+    out.special("<|" + m.role + "|>\n").text(m.content).special("<|end|>\n");
+  out.special("<|assistant|>\n");
+}
+
+ChatFormat detect_deepseek(std::string_view source) {
+  const auto has = [&](std::string_view marker) { return source.find(marker) != std::string_view::npos; };
+  if (has("thinking")) {
+    const bool v31 = has("not thinking") && has("'</think>'") && has("ns.is_last_user") &&
+                     has("content.split('</think>', 1)[1]");
+    return v31 ? ChatFormat::kDeepSeekV31 : ChatFormat::kNone;
+  }
+  return has(std::string(kAssistant) + "<think>") ? ChatFormat::kDeepSeekR1 : ChatFormat::kDeepSeekV3;
+}
+
+/// In a template's source the line break inside a string is spelled \n or is one; this makes it one.
+std::string with_line_breaks(std::string_view source) {
+  std::string out;
+  for (size_t at = 0; at < source.size(); ++at) {
+    const bool spelled = source.substr(at, 2) == "\\n";
+    out.push_back(spelled ? '\n' : source[at]);
+    if (spelled) ++at;
+  }
+  return out;
+}
+
+ChatFormat detect_mistral_v3(std::string_view source) {
+  const auto has = [&](std::string_view marker) { return source.find(marker) != std::string_view::npos; };
+  if (!has("loop.last and system_message is defined")) return ChatFormat::kNone;
+  if (has(R"("[INST] " + system_message + ")") && has(R"("[INST] " + message["content"] + "[/INST]")") &&
+      has(R"({{- " " + message["content"]|trim + eos_token}})"))
+    return ChatFormat::kMistralV3;
+  if (has(R"("[INST]" + system_message + ")") && has(R"("[INST]" + message["content"] + "[/INST]")") &&
+      has(R"({{- message["content"] + eos_token}})"))
+    return ChatFormat::kMistralTekken;
+  return ChatFormat::kNone;
+}
+
+ChatFormat detect_gemma_or_phi3(std::string_view original) {
+  const std::string source = with_line_breaks(original);
+  const auto has = [&](std::string_view marker) { return source.find(marker) != std::string::npos; };
+  if (has("'<start_of_turn>' + role + '\n'") && has("'<start_of_turn>model\n'") && has("| trim")) {
+    const bool known_system = !has("first_user_prefix") || has("messages[0]['content'] + '\n\n'");
+    return known_system ? ChatFormat::kGemma : ChatFormat::kNone;
+  }
+  const bool opens_user =
+      has("'<|user|>\n' + ") || has("'<|user|>' + '\n' + ") || has("'<|' + message['role'] + '|>' + '\n' + ");
+  const bool opens_answer = has("<|assistant|>\n") || has("'<|assistant|>' + '\n'");
+  return opens_user && opens_answer && has("<|end|>") ? ChatFormat::kPhi3 : ChatFormat::kNone;
+}
+
+bool needs_alternation(ChatFormat format) {
+  return format == ChatFormat::kLlama2 || format == ChatFormat::kMistral ||
+         format == ChatFormat::kMistralV3 || format == ChatFormat::kMistralTekken ||
+         format == ChatFormat::kGemma;
+}
+
+void render(ChatFormat format, const Messages& messages, std::string_view default_system, Prompt& out) {
+  switch (format) {
+    case ChatFormat::kNone:
+      return;
+    case ChatFormat::kDeepSeekV2:
+      return deepseek_v2(messages, out);
+    case ChatFormat::kDeepSeekV3:
+      return deepseek_v3(messages, false, out);
+    case ChatFormat::kDeepSeekR1:
+      return deepseek_v3(messages, true, out);
+    case ChatFormat::kDeepSeekV31:
+      return deepseek_v31(messages, out);
+    case ChatFormat::kChatMl:
+      return chat_ml(messages, default_system, out);
+    case ChatFormat::kLlama2:
+      return llama2(messages, out);
+    case ChatFormat::kLlama3:
+      return llama3(messages, out);
+    case ChatFormat::kMistral:
+      return mistral(messages, out);
+    case ChatFormat::kMistralV3:
+      return mistral_v3(messages, false, out);
+    case ChatFormat::kMistralTekken:
+      return mistral_v3(messages, true, out);
+    case ChatFormat::kGemma:
+      return gemma(messages, out);
+    case ChatFormat::kPhi3:
+      return phi3(messages, out);
+  }
+}
+
+/// In the order of ChatFormat.
+constexpr std::array<std::string_view, 13> kFormatNames = {
+    "none",    "deepseek-v2", "deepseek-v3", "deepseek-r1",    "deepseek-v3.1", "chatml", "llama-2",
+    "llama-3", "mistral",     "mistral-v3",  "mistral-tekken", "gemma",         "phi-3"};
+static_assert(kFormatNames.size() == static_cast<size_t>(ChatFormat::kPhi3) + 1);
+
 }  // namespace
 
 ChatFormat detect_chat_format(std::string_view source) {
   const auto has = [&](std::string_view marker) { return source.find(marker) != std::string_view::npos; };
-  if (has(kUser) && has(kAssistant)) {
-    if (has("thinking")) return ChatFormat::kNone;
-    const std::string reasoning = std::string(kAssistant) + "<think>";
-    return has(reasoning) ? ChatFormat::kDeepSeekR1 : ChatFormat::kDeepSeekV3;
-  }
+  if (has(kUser) && has(kAssistant)) return detect_deepseek(source);
   if (has("'User: ' + ") && has("'Assistant: ' + ") && has("'Assistant:'")) return ChatFormat::kDeepSeekV2;
   if (has("<|im_start|>") && !has("<|im_sep|>")) return ChatFormat::kChatMl;
   if (has("<|start_header_id|>") && has("<|eot_id|>")) return ChatFormat::kLlama3;
   if (has("[INST] ") && has("<<SYS>>")) return ChatFormat::kLlama2;
   if (has("'[INST] ' + ") && has("' [/INST]'")) return ChatFormat::kMistral;
-  return ChatFormat::kNone;
+  if (has("[INST]")) return detect_mistral_v3(source);
+  return detect_gemma_or_phi3(source);
 }
 
 std::string_view chat_format_name(ChatFormat format) {
-  switch (format) {
-    case ChatFormat::kNone:
-      return "none";
-    case ChatFormat::kDeepSeekV2:
-      return "deepseek-v2";
-    case ChatFormat::kDeepSeekV3:
-      return "deepseek-v3";
-    case ChatFormat::kDeepSeekR1:
-      return "deepseek-r1";
-    case ChatFormat::kChatMl:
-      return "chatml";
-    case ChatFormat::kLlama2:
-      return "llama-2";
-    case ChatFormat::kLlama3:
-      return "llama-3";
-    case ChatFormat::kMistral:
-      return "mistral";
-  }
-  return "none";
+  return kFormatNames[static_cast<size_t>(format)];
 }
 
 std::string default_system_message(std::string_view source) {
@@ -197,36 +332,14 @@ Result<std::vector<ChatPiece>> render_chat(ChatFormat format, const Messages& me
           fmt::format("chat: message {} has the role \"{}\", expected system, user or assistant", i, role));
     }
   }
-  if (format == ChatFormat::kLlama2 || format == ChatFormat::kMistral) MLA_TRY(check_alternation(messages));
-  Prompt prompt;
-  switch (format) {
-    case ChatFormat::kNone:
-      return Error::usage(
-          "chat: the model has no chat template of a known format (deepseek-v2, deepseek-v3, deepseek-r1, "
-          "chatml, llama-2, "
-          "llama-3, mistral); give it plain text instead");
-    case ChatFormat::kDeepSeekV2:
-      deepseek_v2(messages, prompt);
-      break;
-    case ChatFormat::kDeepSeekV3:
-      deepseek_v3(messages, false, prompt);
-      break;
-    case ChatFormat::kDeepSeekR1:
-      deepseek_v3(messages, true, prompt);
-      break;
-    case ChatFormat::kChatMl:
-      chat_ml(messages, default_system, prompt);
-      break;
-    case ChatFormat::kLlama2:
-      llama2(messages, prompt);
-      break;
-    case ChatFormat::kLlama3:
-      llama3(messages, prompt);
-      break;
-    case ChatFormat::kMistral:
-      mistral(messages, prompt);
-      break;
+  if (format == ChatFormat::kNone) {
+    return Error::usage(
+        fmt::format("chat: the model has no chat template of a known format ({}); give it plain text instead",
+                    fmt::join(kFormatNames.begin() + 1, kFormatNames.end(), ", ")));
   }
+  if (needs_alternation(format)) MLA_TRY(check_alternation(messages));
+  Prompt prompt;
+  render(format, messages, default_system, prompt);
   return prompt.take();
 }
 

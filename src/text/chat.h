@@ -18,10 +18,23 @@ struct ChatMessage {
 
 /// The chat formats that checkpoints at hand use. The checkpoint's own template decides (recognised by its
 /// markers).
-enum class ChatFormat { kNone, kDeepSeekV2, kDeepSeekV3, kDeepSeekR1, kChatMl, kLlama2, kLlama3, kMistral };
+enum class ChatFormat {
+  kNone,
+  kDeepSeekV2,
+  kDeepSeekV3,
+  kDeepSeekR1,
+  kDeepSeekV31,  ///< without thinking
+  kChatMl,
+  kLlama2,
+  kLlama3,
+  kMistral,
+  kMistralV3,      ///< Mistral-7B-Instruct-v0.3
+  kMistralTekken,  ///< Mistral-Nemo
+  kGemma,          ///< 1 to 3
+  kPhi3,           ///< and 3.5
+};
 
-/// kNone for a template of another shape; DeepSeek-V3.1's, which switches thinking on and off, is among
-/// those.
+/// kNone for a template of another shape.
 ChatFormat detect_chat_format(std::string_view chat_template);
 std::string_view chat_format_name(ChatFormat format);
 
@@ -37,10 +50,11 @@ struct ChatPiece {
   std::string text;
 };
 
-/// Renders a conversation up to and including the marker that asks the assistant to speak. Without BOS.
+/// Renders a conversation up to and including the marker that asks the assistant to speak (DeepSeek-V3.1's
+/// asks only behind a user's message). Without BOS.
 /// `default_system` is used when no message has the role "system" (ChatML only).
 /// Errors: kUsage for kNone, an unknown role, no messages, and turns that do not alternate where the format
-/// needs it (Llama-2 and Mistral: an optional system message first, then user, assistant, user, ...).
+/// needs it (Llama-2, Mistral and Gemma: an optional system message first, then user, assistant, user, ...).
 Result<std::vector<ChatPiece>> render_chat(ChatFormat format, const std::vector<ChatMessage>& messages,
                                            std::string_view default_system = {});
 

@@ -8,6 +8,7 @@
 
 #include "support/paths.h"
 #include "support/vocabularies.h"
+#include "text/byte_level.h"
 #include "text/tokenizer.h"
 
 namespace mla {
@@ -23,7 +24,7 @@ std::string joined(const std::vector<ChatPiece>& pieces) {
 TEST(Chat, RendersWhatTheTemplatesRender) {
   std::ifstream in(test::source_dir() / "tests/text/data/chat.json");
   const auto formats = nlohmann::json::parse(in);
-  ASSERT_EQ(formats.size(), 9U);
+  ASSERT_EQ(formats.size(), 17U);
   for (const auto& entry : formats) {
     const std::string name = entry.at("name"), source = entry.at("template");
     const ChatFormat format = detect_chat_format(source);
@@ -50,6 +51,33 @@ TEST(Chat, LeavesOtherTemplatesAlone) {
   EXPECT_EQ(detect_chat_format("{{ '<|im_start|>user<|im_sep|>' }}"), ChatFormat::kNone);
   EXPECT_EQ(detect_chat_format("{% if thinking %}<\uFF5CUser\uFF5C><\uFF5CAssistant\uFF5C>"),
             ChatFormat::kNone);
+  const char* const others[] = {
+      // Phi-4-mini: no line breaks; Zephyr: another end of a turn.
+      "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{{ '<|assistant|>' }}",
+      "{{ '<|user|>\\n' + message['content'] + eos_token }}{{ '<|assistant|>\\n' }}",
+      // Gemma with another break between the system message and the user's.
+      "{% set first_user_prefix = messages[0]['content'] + ' ' %}{{ '<start_of_turn>' + role + '\\n' }}"
+      "{{ message['content'] | trim }}{{ '<start_of_turn>model\\n' }}",
+      // Ministral: no space behind [INST], one in front of the answer; Mistral Small 3: a system prompt of
+      // its own.
+      R"(loop.last and system_message is defined "[INST]" + system_message + "[INST]" + message["content"] + "[/INST]"
+         {{- " " + message["content"]|trim + eos_token}})",
+      "{{- '[SYSTEM_PROMPT]' + system_message + '[/SYSTEM_PROMPT]' }}{{- '[INST]' + message['content'] + "
+      "'[/INST]' }}",
+  };
+  for (const char* source : others) EXPECT_EQ(detect_chat_format(source), ChatFormat::kNone) << source;
+}
+
+// The templates of these models refuse a system message or leave it out.
+TEST(Chat, SpeaksASystemMessageWhereTheTemplateHasNoPlaceForIt) {
+  const auto text = [](ChatFormat format) {
+    const auto pieces = render_chat(format, {{"system", "S"}, {"user", "U"}});
+    EXPECT_TRUE(pieces.ok()) << pieces.error().message;
+    return joined(*pieces);
+  };
+  EXPECT_EQ(text(ChatFormat::kMistral), "[INST] S\n\nU [/INST]");
+  EXPECT_EQ(text(ChatFormat::kGemma), "<start_of_turn>user\nS\n\nU<end_of_turn>\n<start_of_turn>model\n");
+  EXPECT_EQ(text(ChatFormat::kPhi3), "<|system|>\nS<|end|>\n<|user|>\nU<|end|>\n<|assistant|>\n");
 }
 
 TEST(Chat, KeepsPeoplesTextOutOfSpecialPieces) {
@@ -99,6 +127,34 @@ TEST(Chat, EncodesLikeTheWholeRenderedText) {
   }
 }
 
+// Phi-3's tokens take the white space behind them along.
+TEST(Chat, EncodesTheLineBreaksOfPhi3LikeTheWholeRenderedText) {
+  nlohmann::json vocab, added;
+  for (int b = 0; b < 256; ++b) vocab[std::string(byte_level_spelling(static_cast<uint8_t>(b)))] = b;
+  for (const char* token : {"<|system|>", "<|user|>", "<|assistant|>", "<|end|>"})
+    added.push_back({{"id", 256 + added.size()}, {"content", token}, {"special", true}, {"rstrip", true}});
+  const nlohmann::json root = {
+      {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", nlohmann::json::array()}}},
+      {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
+      {"decoder", {{"type", "ByteLevel"}}},
+      {"added_tokens", added}};
+  const auto path = test::temp_dir("chat") / "tokenizer.json";
+  std::ofstream(path) << root.dump();
+  const auto tokenizer = load_tokenizer_json(path, "");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  const auto pieces =
+      render_chat(ChatFormat::kPhi3, {{"user", "a\nb\n"}, {"assistant", "c <|end|>"}, {"user", "d"}});
+  ASSERT_TRUE(pieces.ok()) << pieces.error().message;
+  const auto ids = encode_chat(**tokenizer, *pieces, false);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), 259), 3);  // the answer's "<|end|>" is text
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), '\n'), 2);
+  const auto plain = render_chat(ChatFormat::kPhi3,
+                                 {{"system", "s"}, {"user", "a\nb\n"}, {"assistant", "c"}, {"user", "d"}});
+  ASSERT_TRUE(plain.ok()) << plain.error().message;
+  EXPECT_EQ(encode_chat(**tokenizer, *plain, false),
+            (*tokenizer)->encode(joined(*plain), {.parse_special = true}));
+}
+
 TEST(Chat, RefusesWhatItCannotRender) {
   const auto message = [](ChatFormat format, std::vector<ChatMessage> messages) {
     const auto result = render_chat(format, messages);
@@ -113,6 +169,9 @@ TEST(Chat, RefusesWhatItCannotRender) {
   EXPECT_THAT(message(ChatFormat::kLlama2, {{"assistant", "x"}}), testing::HasSubstr("expects \"user\""));
   EXPECT_THAT(message(ChatFormat::kMistral, {{"user", "x"}, {"user", "y"}}),
               testing::HasSubstr("expects \"assistant\""));
+  for (const ChatFormat format : {ChatFormat::kMistralV3, ChatFormat::kMistralTekken, ChatFormat::kGemma})
+    EXPECT_THAT(message(format, {{"user", "x"}, {"user", "y"}}), testing::HasSubstr("expects \"assistant\""));
+  EXPECT_THAT(message(ChatFormat::kNone, {{"user", "x"}}), testing::HasSubstr("deepseek-v3.1"));
   EXPECT_THAT(message(ChatFormat::kMistral, {{"system", "x"}, {"system", "y"}}),
               testing::HasSubstr("message 1"));
 }
