@@ -2,7 +2,7 @@
 # Everything here speaks on standard error: standard output belongs to the command that is run in the end.
 
 build_packages=(g++ cmake ninja-build pkg-config libfmt-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev)
-test_packages=(libgtest-dev libgmock-dev xz-utils python3)
+test_packages=(libgtest-dev libgmock-dev xz-utils)
 
 say() { printf '\033[2m%s\033[0m\n' "$*" | if [ -t 2 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi >&2; }
 
@@ -34,19 +34,25 @@ run as root: apt-get update && apt-get install -y ${missing[*]}"
     die "apt-get install failed (see above); packages: ${missing[*]}"
 }
 
-# build PRESET TARGET...: configures build/PRESET when that was not done yet, and builds the targets.
-build() {
-  local preset=$1
-  shift
-  local folder=build/$preset
-  mkdir -p "$folder"
-  if [ ! -f "$folder/build.ninja" ]; then
-    say "configuring $folder"
-    cmake --preset "$preset" >"$folder/configure.log" 2>&1 || {
-      cat "$folder/configure.log" >&2
-      die "configuring failed; the log above is in $folder/configure.log"
-    }
+# configure PRESET TESTS: configures build/PRESET unless that was done. TESTS is ON or OFF; tests need more packages than the
+# command, so that a folder configured without them is configured again when they are wanted (and never the other way).
+configure() {
+  local preset=$1 tests=$2 folder=build/$1
+  if [ -f "$folder/build.ninja" ] && { [ "$tests" = OFF ] || ! grep -q '^MLA_BUILD_TESTS:BOOL=OFF' "$folder/CMakeCache.txt"; }; then
+    return 0
   fi
+  say "configuring $folder"
+  mkdir -p "$folder"
+  cmake --preset "$preset" -DMLA_BUILD_TESTS="$tests" >"$folder/configure.log" 2>&1 || {
+    cat "$folder/configure.log" >&2
+    die "configuring failed; the log above is in $folder/configure.log"
+  }
+}
+
+# build PRESET TARGET...: builds targets of a configured folder.
+build() {
+  local folder=build/$1
+  shift
   say "building $folder"
   ninja -C "$folder" "$@" >&2 || die "the build failed (see above)"
 }
