@@ -64,7 +64,7 @@ TEST_F(DefaultModel, SpeaksTheTokensOfItsTraining) {
   for (const nlohmann::json& run : expected_.at("greedy")) {
     EXPECT_EQ((*tokenizer)->encode(run.at("prompt").get<std::string>(), {.add_bos = true}),
               run.at("prompt_ids").get<std::vector<int32_t>>());
-    EXPECT_EQ((*tokenizer)->decode(run.at("ids").get<std::vector<int32_t>>()).value(), run.at("text"));
+    EXPECT_EQ((*tokenizer)->decode(run.at("ids").get<std::vector<int32_t>>(), /*special=*/true).value(), run.at("text"));
   }
 }
 
