@@ -13,7 +13,7 @@ namespace mla {
 
 /// A regular file mapped read-only. The mapping (and so every view into it) lives as long as the object.
 /// A file that another process truncates while it is mapped raises SIGBUS on access, as for every mmap: models must be
-/// replaced by rename, not rewritten in place (docs/operations of every engine say the same).
+/// replaced by rename, not rewritten in place.
 class MappedFile {
  public:
   /// Errors: kInvalidFile when the path is missing, a folder, a FIFO or a device, or changed size while it was mapped;
