@@ -4,17 +4,16 @@
 
 #include "cpu/backend.h"
 #include "cpu/paged_attention.h"
-#include "cpu/row_codec.h"
 
 namespace mla::cpu {
 
 void CpuBackend::store_rows(const Batch& batch, Activation rows, const LayerRows& cache) {
   assert(rows.n_rows == batch.n_tokens() && rows.n_cols == cache.layout->width());
-  const std::vector<RowPiece> pieces = row_pieces(*cache.layout, 0, cache.layout->width());
   for (const SequenceSlice& slice : batch.sequences) {
     for_rows(slice.n_new, rows.n_cols, [&](int64_t i) {
       auto* row = reinterpret_cast<uint8_t*>(cache.row(slice, slice.n_past + i));
-      for (const RowPiece& piece : pieces) kernels_.encode_piece(piece, rows.row(slice.first_token + i), row);
+      const float* values = rows.row(slice.first_token + i);
+      for (const RowSegment& s : cache.layout->segments()) kernels_.encode_segment(s, values + s.first, row);
     });
   }
 }

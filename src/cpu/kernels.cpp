@@ -5,10 +5,11 @@ namespace {
 
 using Fill = void (*)(Kernels&);
 
-Kernels make(Fill products, Fill attention, Fill rowwise) {
+Kernels make(Fill products, Fill attention, Fill rows, Fill rowwise) {
   Kernels kernels;
   products(kernels);
   attention(kernels);
+  rows(kernels);
   rowwise(kernels);
   return kernels;
 }
@@ -26,14 +27,14 @@ const Kernels& kernels_for(Isa isa) {
     return kAvx512Vnni;
   }
   if (isa == Isa::kAvx512) {
-    static const Kernels kAvx512 = make(avx512::fill_products, avx512::fill_attention, avx512::fill_rowwise);
+    static const Kernels kAvx512 = make(avx512::fill_products, avx512::fill_attention, avx512::fill_rows, avx512::fill_rowwise);
     return kAvx512;
   }
   if (isa == Isa::kAvx2) {
-    static const Kernels kAvx2 = make(avx2::fill_products, avx2::fill_attention, avx2::fill_rowwise);
+    static const Kernels kAvx2 = make(avx2::fill_products, avx2::fill_attention, avx2::fill_rows, avx2::fill_rowwise);
     return kAvx2;
   }
-  static const Kernels kScalar = make(scalar::fill_products, scalar::fill_attention, scalar::fill_rowwise);
+  static const Kernels kScalar = make(scalar::fill_products, scalar::fill_attention, scalar::fill_rows, scalar::fill_rowwise);
   return kScalar;
 }
 

@@ -12,6 +12,10 @@
 // Kernels run on one thread, check nothing and never throw: cpu_backend and its helpers plan the work and
 // split it.
 
+namespace mla {
+struct RowSegment;
+}
+
 namespace mla::cpu {
 
 /// A weight matrix [n_out, n_in]: rows of blocks, as its file holds it, or groups of 16 rows (cpu/interleaved.h).
@@ -70,16 +74,6 @@ struct AttendArgs {
 };
 inline constexpr int64_t kTileRows = 64;  ///< rows of an attention tile: one cache page
 
-/// How elements of a cached row are stored, and where.
-enum class RowCode { kF32, kBF16, kInt8 };
-struct RowPiece {
-  RowCode code = RowCode::kF32;
-  int64_t width = 0;
-  int64_t byte_offset = 0;
-  int64_t scale_offset = 0;  ///< int8: where the piece's f32 scale lies
-  int64_t out_offset = 0;    ///< where its elements go in the decoded row
-};
-
 struct Kernels {
   // -- products (isa/products-inl.h) --
   void (*thin_product[kDTypeCount])(const ProductArgs&) noexcept = {};   ///< n_tokens in 1 ... kThinTokens
@@ -100,12 +94,15 @@ struct Kernels {
   void (*attend)(const AttendArgs&) noexcept = nullptr;
   /// a[i] = a[i] * a_factor + b[i] * b_factor.
   void (*blend)(float* a, float a_factor, const float* b, float b_factor, int64_t n) noexcept = nullptr;
-  void (*decode_piece)(const RowPiece&, const uint8_t* row, float* out) noexcept = nullptr;
-  void (*encode_piece)(const RowPiece&, const float* values, uint8_t* row) noexcept = nullptr;
   /// sum over i of v[i] tanh(a[i] + b[i]).
   float (*tanh_dot)(const float* a, const float* b, const float* v, int64_t n) noexcept = nullptr;
 
-  // -- rows (isa/rowwise-inl.h) --
+  // -- cached rows (isa/rows-inl.h) --
+  /// The segment's elements within a stored row, from and to f32, [segment.width].
+  void (*decode_segment)(const RowSegment&, const uint8_t* row, float* values) noexcept = nullptr;
+  void (*encode_segment)(const RowSegment&, const float* values, uint8_t* row) noexcept = nullptr;
+
+  // -- rows of activations (isa/rowwise-inl.h) --
   void (*add)(float* x, const float* y, int64_t n) noexcept = nullptr;
   void (*rms_norm)(const float* x, const float* weight, float eps, float* out, int64_t n) noexcept = nullptr;
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, float* out,
@@ -118,16 +115,19 @@ struct Kernels {
 namespace scalar {
 void fill_products(Kernels&);
 void fill_attention(Kernels&);
+void fill_rows(Kernels&);
 void fill_rowwise(Kernels&);
 }  // namespace scalar
 namespace avx2 {
 void fill_products(Kernels&);
 void fill_attention(Kernels&);
+void fill_rows(Kernels&);
 void fill_rowwise(Kernels&);
 }  // namespace avx2
 namespace avx512 {
 void fill_products(Kernels&);
 void fill_attention(Kernels&);
+void fill_rows(Kernels&);
 void fill_rowwise(Kernels&);
 }  // namespace avx512
 

@@ -151,7 +151,7 @@ void decode_projections(const Call& call, int64_t h, const ExpandedBuffers& b) {
 }
 
 /// K and V of rows first ... first + n - 1.
-void expand_tile(const Call& call, const SequenceSlice& slice, const std::vector<RowPiece>& pieces,
+void expand_tile(const Call& call, const SequenceSlice& slice, std::span<const RowSegment> segments,
                  int64_t first, int64_t n, const ExpandedBuffers& b) {
   const MlaSpec& s = call.spec;
   const Kernels& kernels = call.backend.kernels();
@@ -159,7 +159,7 @@ void expand_tile(const Call& call, const SequenceSlice& slice, const std::vector
   const float* rows[kTileRows];
   for (int64_t r = 0; r < n; ++r) {
     float* latent = b.latents + r * width;
-    decode_pieces(kernels, pieces, call.cache.row(slice, first + r), latent);
+    decode_segments(kernels, segments, call.cache.row(slice, first + r), latent);
     std::copy_n(latent + s.kv_rank, s.d_rope, b.keys + r * d_k + s.d_nope);
     rows[r] = latent;
   }
@@ -168,7 +168,7 @@ void expand_tile(const Call& call, const SequenceSlice& slice, const std::vector
 }
 
 void attend_expanded(const Call& call, const SequenceSlice& slice, int64_t h,
-                     const std::vector<RowPiece>& pieces, const ExpandedBuffers& b) {
+                     std::span<const RowSegment> segments, const ExpandedBuffers& b) {
   const MlaSpec& s = call.spec;
   const int64_t d_q = s.d_nope + s.d_rope;
   decode_projections(call, h, b);
@@ -178,7 +178,7 @@ void attend_expanded(const Call& call, const SequenceSlice& slice, int64_t h,
   for (int64_t i = 0; i < slice.n_new; ++i) b.queries[i] = call.q.row(slice.first_token + i) + h * d_q;
   for (int64_t first = 0; first < slice.n_rows(); first += kTileRows) {
     const int64_t n_rows = std::min(kTileRows, slice.n_rows() - first);
-    expand_tile(call, slice, pieces, first, n_rows, b);
+    expand_tile(call, slice, segments, first, n_rows, b);
     const int64_t begin =
         std::max<int64_t>(0, first - slice.n_past);  // earlier tokens see none of these rows
     for (int64_t i = begin; i < slice.n_new; ++i) {
@@ -221,11 +221,11 @@ void run_expanded(Call& call, const std::vector<const SequenceSlice*>& slices) {
   std::vector<ExpandedBuffers> buffers;
   for (int i = 0; i < call.backend.n_threads(); ++i)
     buffers.push_back(expanded_buffers(call.backend, s, most_new));
-  const std::vector<RowPiece> pieces = row_pieces(*call.cache.layout, 0, s.kv_rank + s.d_rope);
+  const std::span<const RowSegment> segments = call.cache.layout->segments();
   call.backend.for_tasks(static_cast<int64_t>(slices.size()) * s.n_heads, amount,
                          [&](int64_t task, int thread) {
                            attend_expanded(call, *slices[static_cast<size_t>(task / s.n_heads)],
-                                           task % s.n_heads, pieces, buffers[static_cast<size_t>(thread)]);
+                                           task % s.n_heads, segments, buffers[static_cast<size_t>(thread)]);
                          });
 }
 

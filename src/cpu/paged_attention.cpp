@@ -55,12 +55,10 @@ class Run {
         cache_(cache),
         tokens_per_task_(std::max<int64_t>(1, kQueriesPerGroup / job.group_heads)) {
     for (int64_t g = 0; g < job.n_groups; ++g) {
-      const int64_t width = cache.layout->width();
-      key_pieces_.push_back(job.value_in_key ? row_pieces(*cache.layout, 0, width)
-                                             : row_pieces(*cache.layout, g * job.d_k, job.d_k));
-      value_pieces_.push_back(job.value_in_key
-                                  ? std::vector<RowPiece>()
-                                  : row_pieces(*cache.layout, job.n_groups * job.d_k + g * job.d_v, job.d_v));
+      const RowLayout& row = *cache.layout;
+      keys_.push_back(job.value_in_key ? row.segments(0, row.width()) : row.segments(g * job.d_k, job.d_k));
+      values_.push_back(job.value_in_key ? std::span<const RowSegment>()
+                                         : row.segments(job.n_groups * job.d_k + g * job.d_v, job.d_v));
     }
   }
 
@@ -170,8 +168,8 @@ class Run {
     const auto g = static_cast<size_t>(group);
     for (int64_t r = 0; r < n_rows; ++r) {
       const std::byte* row = cache_.row(slice, first + r);
-      decode_pieces(backend_.kernels(), key_pieces_[g], row, b.keys + r * job_.d_k);
-      decode_pieces(backend_.kernels(), value_pieces_[g], row, b.values + r * job_.d_v);
+      decode_segments(backend_.kernels(), keys_[g], row, b.keys + r * job_.d_k);
+      decode_segments(backend_.kernels(), values_[g], row, b.values + r * job_.d_v);
     }
   }
 
@@ -210,7 +208,7 @@ class Run {
   const PagedAttention& job_;
   const LayerRows& cache_;
   int64_t tokens_per_task_;
-  std::vector<std::vector<RowPiece>> key_pieces_, value_pieces_;  // by group
+  std::vector<std::span<const RowSegment>> keys_, values_;  // by group
   std::vector<Task> tasks_;
   std::vector<size_t> split_;  // first tasks of those with several ranges
   std::vector<Buffers> buffers_;

@@ -140,6 +140,12 @@ RowLayout RowLayout::gqa(RowFormat format, int64_t n_kv_heads, int64_t d_k, int6
   return {format, std::move(segments)};
 }
 
+std::span<const RowSegment> RowLayout::segments(int64_t first, int64_t n) const {
+  const auto begin = std::find_if(segments_.begin(), segments_.end(), [&](const RowSegment& s) { return s.first >= first; });
+  const auto end = std::find_if(begin, segments_.end(), [&](const RowSegment& s) { return s.first + s.width > first + n; });
+  return {begin, end};
+}
+
 void encode_row(const RowLayout& layout, const float* values, std::byte* row) {
   for (const RowSegment& s : layout.segments()) encode_segment(s, values + s.first, row);
 }

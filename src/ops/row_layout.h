@@ -57,6 +57,8 @@ class RowLayout {
 
   RowFormat format() const { return format_; }
   const std::vector<RowSegment>& segments() const { return segments_; }
+  /// Those within elements [first, first + n), a range of whole segments.
+  std::span<const RowSegment> segments(int64_t first, int64_t n) const;
   int64_t width() const { return width_; }          ///< elements of a row
   int64_t row_bytes() const { return row_bytes_; }  ///< bytes of a stored row, exact
 

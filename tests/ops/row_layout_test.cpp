@@ -71,6 +71,18 @@ TEST(RowLayout, PlacesScalesFirstAndAlignsSegments) {
   EXPECT_EQ(bf16.row_bytes(), 20);
 }
 
+TEST(RowLayout, FindsTheSegmentsOfARange) {
+  const RowLayout layout = RowLayout::gqa(RowFormat::kInt8, 3, 5, 7);
+  const auto value = layout.segments(3 * 5 + 7, 7);
+  ASSERT_EQ(value.size(), 1U);
+  EXPECT_EQ(value.data(), layout.segments().data() + 4);
+  EXPECT_EQ(layout.segments(5, 10).size(), 2U);
+  EXPECT_EQ(layout.segments(0, layout.width()).size(), 6U);
+  EXPECT_TRUE(layout.segments(15, 0).empty());
+  EXPECT_TRUE(layout.segments(layout.width(), 0).empty());
+  EXPECT_EQ(RowLayout::mla(RowFormat::kBF16, 6, 0).segments(0, 6).front().width, 6) << "a segment without elements may follow";
+}
+
 TEST(RowLayout, EmptyLayoutsAndSegmentsHaveNoElements) {
   EXPECT_EQ(RowLayout().width(), 0);
   EXPECT_EQ(RowLayout().row_bytes(), 0);

@@ -1,8 +1,7 @@
-// Attention over one tile of decoded rows, and the formats of cached rows. Compiled once per instruction set;
-// see Kernels in cpu/kernels.h. One kernel serves MHA, MQA and GQA (queries: the heads of a group times the
-// new tokens), MLA absorbed (queries: all heads; keys are whole rows, values their latent part) and MLA
-// expanded (rows rebuilt for one head). Scores and sums are f32: within 5e-6 of the output's range of the f64
-// reference.
+// Attention over one tile of decoded rows. Compiled once per instruction set; see Kernels in cpu/kernels.h. One
+// kernel serves MHA, MQA and GQA (queries: the heads of a group times the new tokens), MLA absorbed (queries: all
+// heads; keys are whole rows, values their latent part) and MLA expanded (rows rebuilt for one head). Scores and
+// sums are f32: within 5e-6 of the output's range of the f64 reference.
 //
 // Measured on one Zen 4 core with AVX-512, V2-Lite's shape (16 heads), bf16 rows, 4096 cached: absorbed 63
 // GFLOP/s for one new token and 76 for eight; expanded 81 GFLOP/s for 512.
@@ -126,96 +125,10 @@ static float tanh_dot(const float* a, const float* b, const float* v, int64_t n)
   return sum(sums);
 }
 
-// -- cached rows
-// ------------------------------------------------------------------------------------------------------
-
-/// Decodes n elements of `bytes` each; the last, incomplete vector goes through a padded copy.
-template <class Load>
-MLA_INLINE void decode_elements_of(const uint8_t* in, int64_t bytes, int64_t n, float* out, Load get) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(out + i, get(in + i * bytes));
-  if (i == n) return;
-  uint8_t last[4 * kLanes] = {};
-  std::memcpy(last, in + i * bytes, static_cast<size_t>((n - i) * bytes));
-  store_n(out + i, get(last), n - i);
-}
-
-static void decode_piece(const RowPiece& piece, const uint8_t* row, float* out) noexcept {
-  const uint8_t* in = row + piece.byte_offset;
-  out += piece.out_offset;
-  switch (piece.code) {
-    case RowCode::kF32:
-      std::memcpy(out, in, static_cast<size_t>(piece.width) * sizeof(float));
-      return;
-    case RowCode::kBF16:
-      return decode_elements_of(in, 2, piece.width, out,
-                                [](const uint8_t* p) MLA_INLINE_LAMBDA { return load_bf16(p); });
-    case RowCode::kInt8: {
-      float scale;
-      std::memcpy(&scale, row + piece.scale_offset, sizeof(scale));
-      const F32 s = set1(scale);
-      return decode_elements_of(in, 1, piece.width, out,
-                                [&](const uint8_t* p) MLA_INLINE_LAMBDA { return mul(load_i8(p), s); });
-    }
-  }
-}
-
-/// max|x| / 127; NaN when a value is not finite, so that the fault stays visible.
-static float int8_scale(const float* values, int64_t n) {
-  F32 most = zero(), nan = zero();  // x * 0 is NaN for infinities and NaN, and stays NaN in the sum
-  const auto look = [&](F32 x) MLA_INLINE_LAMBDA {
-    most = max2(most, abs(x));
-    nan = fma(x, zero(), nan);
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) look(load(values + i));
-  if (i < n) look(load_n(values + i, n - i));
-  const float zero_or_nan = sum(nan);
-  return zero_or_nan == 0.0F ? max_lane(most) / 127.0F : __builtin_nanf("");
-}
-
-static void encode_piece(const RowPiece& piece, const float* values, uint8_t* row) noexcept {
-  uint8_t* to = row + piece.byte_offset;
-  values += piece.out_offset;
-  const int64_t n = piece.width;
-  const int64_t whole = n / kLanes * kLanes;
-  alignas(64) uint8_t last[4 * kLanes];
-  switch (piece.code) {
-    case RowCode::kF32:
-      std::memcpy(to, values, static_cast<size_t>(n) * sizeof(float));
-      return;
-    case RowCode::kBF16:
-      for (int64_t i = 0; i < whole; i += kLanes) store_bf16(to + 2 * i, load(values + i));
-      if (whole == n) return;
-      store_bf16(last, load_n(values + whole, n - whole));
-      std::memcpy(to + 2 * whole, last, static_cast<size_t>(2 * (n - whole)));
-      return;
-    case RowCode::kInt8: {
-      const float scale = int8_scale(values, n);
-      std::memcpy(row + piece.scale_offset, &scale, sizeof(scale));
-      if (!(scale > 0.0F)) {
-        std::memset(to, 0, static_cast<size_t>(n));
-        return;
-      }
-      const auto code = [s = set1(scale)](F32 x)
-                            MLA_INLINE_LAMBDA {  // a subnormal scale is rounded itself: clamp
-                              return max2(set1(-127.0F), min2(set1(127.0F), round(div(x, s))));
-                            };
-      for (int64_t i = 0; i < whole; i += kLanes) store_i8(to + i, code(load(values + i)));
-      if (whole == n) return;
-      store_i8(last, code(load_n(values + whole, n - whole)));
-      std::memcpy(to + whole, last, static_cast<size_t>(n - whole));
-      return;
-    }
-  }
-}
-
 void fill_attention(Kernels& kernels) {
   kernels.attend = attend;
   kernels.blend = blend;
   kernels.tanh_dot = tanh_dot;
-  kernels.decode_piece = decode_piece;
-  kernels.encode_piece = encode_piece;
 }
 
 }  // namespace mla::cpu::MLA_CPU_ISA
