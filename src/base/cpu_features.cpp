@@ -2,6 +2,8 @@
 
 #include <cpuid.h>
 #include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdint>
@@ -29,6 +31,13 @@ uint64_t saved_states(const Registers& leaf1) {
   uint32_t low = 0, high = 0;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+/// Asks Linux for the tile registers: it hands them out to processes that asked (its document "Dynamically enabled XSTATE
+/// features"), for all threads from then on.
+bool tiles_permitted() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 std::string brand() {
@@ -60,7 +69,7 @@ CpuFeatures detect() {
              bit(leaf7.ebx, 31);
   f.avx512_vnni = f.avx512 && bit(leaf7.ecx, 11);
   f.avx512_bf16 = f.avx512 && bit(leaf7_1.eax, 5);
-  f.amx_tile = (saved & kTiles) == kTiles && bit(leaf7.edx, 24);
+  f.amx_tile = (saved & kTiles) == kTiles && bit(leaf7.edx, 24) && tiles_permitted();
   f.amx_bf16 = f.amx_tile && bit(leaf7.edx, 22);
   f.amx_int8 = f.amx_tile && bit(leaf7.edx, 25);
   return f;
@@ -72,11 +81,13 @@ bool available(Isa isa) {
     case Isa::kAvx2: return cpu_features().avx2;
     case Isa::kAvx512: return cpu_features().avx512;
     case Isa::kAvx512Vnni: return cpu_features().avx512_vnni;
+    case Isa::kAvx512Bf16: return cpu_features().avx512_vnni && cpu_features().avx512_bf16;
+    case Isa::kAmx: return available(Isa::kAvx512Bf16) && cpu_features().amx_bf16;
   }
   return false;
 }
 
-constexpr Isa kIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni};
+constexpr Isa kIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16, Isa::kAmx};
 
 std::string needs(Isa isa) {
   switch (isa) {
@@ -84,6 +95,8 @@ std::string needs(Isa isa) {
     case Isa::kAvx2: return "AVX2, FMA and F16C with operating-system support for YMM registers";
     case Isa::kAvx512: return "AVX-512 F, BW, DQ and VL with operating-system support for ZMM registers";
     case Isa::kAvx512Vnni: return "AVX-512 VNNI";
+    case Isa::kAvx512Bf16: return "AVX-512 VNNI and BF16";
+    case Isa::kAmx: return "AMX BF16 (with AVX-512 VNNI and BF16, and Linux 5.16 or newer, which hands out tile registers)";
   }
   return "";
 }
@@ -96,6 +109,8 @@ std::string_view isa_name(Isa isa) {
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
     case Isa::kAvx512Vnni: return "avx512vnni";
+    case Isa::kAvx512Bf16: return "avx512bf16";
+    case Isa::kAmx: return "amx";
   }
   return "unknown";
 }
@@ -126,7 +141,7 @@ Result<Isa> choose_isa(std::string_view wanted) {
     return Error::usage(what + ": this machine (" + cpu_features().model + ") lacks " + needs(isa) + "; " +
                         (forced ? "unset MLA_ISA to use " : "its best is ") + best);
   }
-  return Error::usage(what + ": unknown; expected scalar, avx2, avx512 or avx512vnni");
+  return Error::usage(what + ": unknown; expected scalar, avx2, avx512, avx512vnni, avx512bf16 or amx");
 }
 
 std::vector<std::string> refused_isas(Isa chosen) {

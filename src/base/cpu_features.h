@@ -9,7 +9,7 @@
 namespace mla {
 
 /// Instruction sets the CPU backend has kernels for, worst first.
-enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni };
+enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni, kAvx512Bf16, kAmx };
 
 std::string_view isa_name(Isa isa);
 
@@ -21,7 +21,7 @@ struct CpuFeatures {
   bool avx512 = false;      ///< AVX-512 F, BW, DQ, VL, and the OS saves ZMM state
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
-  bool amx_tile = false, amx_bf16 = false, amx_int8 = false;
+  bool amx_tile = false, amx_bf16 = false, amx_int8 = false;  ///< and the OS saves tiles and lets this process use them
 };
 
 /// Detected once, on first use.
@@ -31,7 +31,8 @@ const CpuFeatures& cpu_features();
 std::vector<Isa> available_isas();
 
 /// The Isa to use: the one that `wanted` names, else the one that the environment variable MLA_ISA names
-/// (scalar|avx2|avx512|avx512vnni), else the best available one. Errors: kUsage for an unknown name or one that this machine cannot run, naming what is missing.
+/// (scalar|avx2|avx512|avx512vnni|avx512bf16|amx), else the best available one. Errors: kUsage for an unknown name or one that
+/// this machine cannot run, naming what is missing.
 Result<Isa> choose_isa(std::string_view wanted = {});
 
 /// For each Isa better than `chosen`: one line that says why it was not chosen. For `mla doctor`.

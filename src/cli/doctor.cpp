@@ -26,8 +26,7 @@ Status doctor(const DoctorOptions& o) {
   const CpuFeatures& features = cpu_features();
   MLA_ASSIGN(const Isa isa, choose_isa());
   const int threads = o.threads > 0 ? o.threads : default_thread_count();
-  std::vector<std::string> refused = refused_isas(isa);
-  if (features.amx_bf16) refused.push_back("amx: present, this version has no kernels for the matrix unit");
+  const std::vector<std::string> refused = refused_isas(isa);
   const int64_t memory = available_memory().value_or(0);
   MachineLimits limits;
   if (!o.no_measure) {

@@ -47,7 +47,7 @@ void CpuBackend::dense_attention(const DenseAttentionArgs& a) {
          a.v.n_rows == n_kv);
   begin_work();
   constexpr int64_t kBlock = 64;
-  const int64_t state = kBlock * (kTileRows + 2 + spec.d_v);
+  const int64_t state = kBlock * (kTileRows + 2 + pad_depth(spec.d_v));
   float* states = work<float>(n_threads() * state);
   const float** queries = work<const float*>(n_threads() * kBlock);
   int32_t* visible = work<int32_t>(n_threads() * kBlock);
@@ -62,32 +62,32 @@ void CpuBackend::dense_attention(const DenseAttentionArgs& a) {
     args.n_queries = std::min(kBlock, n_q - first_query);
     args.d_k = spec.d_k;
     args.d_v = spec.d_v;
-    args.key_stride = a.k.stride;
-    args.value_stride = a.v.stride;
+    args.tile.key_stride = a.k.stride;
+    args.tile.value_stride = a.v.stride;
     args.scale = spec.scale;
     args.scores = states + thread * state;
     args.largest = args.scores + kBlock * kTileRows;
     args.sum = args.largest + kBlock;
     args.values_sum = args.sum + kBlock;
     std::fill_n(args.largest, kBlock, -std::numeric_limits<float>::infinity());
-    std::fill_n(args.sum, kBlock * (1 + spec.d_v), 0.0F);
+    std::fill_n(args.sum, kBlock * (1 + pad_depth(spec.d_v)), 0.0F);
     for (int64_t i = 0; i < args.n_queries; ++i)
       queries[thread * kBlock + i] = a.q.row(first_query + i) + h * spec.d_k;
     for (int64_t row = 0; row < n_kv; row += kTileRows) {
-      args.n_rows = std::min(kTileRows, n_kv - row);
-      args.keys = a.k.row(row) + h / group * spec.d_k;
-      args.values = a.v.row(row) + h / group * spec.d_v;
+      args.tile.n_rows = std::min(kTileRows, n_kv - row);
+      args.tile.keys = a.k.row(row) + h / group * spec.d_k;
+      args.tile.values = a.v.row(row) + h / group * spec.d_v;
       for (int64_t i = 0; i < args.n_queries; ++i) {  // causal: the last query is aligned with the last key
-        const int64_t sees = a.causal ? first_query + i + 1 + n_kv - n_q - row : args.n_rows;
-        visible[thread * kBlock + i] = static_cast<int32_t>(std::clamp<int64_t>(sees, 0, args.n_rows));
+        const int64_t sees = a.causal ? first_query + i + 1 + n_kv - n_q - row : args.tile.n_rows;
+        visible[thread * kBlock + i] = static_cast<int32_t>(std::clamp<int64_t>(sees, 0, args.tile.n_rows));
       }
-      kernels_.attend(args);
+      kernels_.f32_tiles.attend(kernels_, args);
     }
     for (int64_t i = 0; i < args.n_queries; ++i) {
       const float factor =
           args.sum[i] == 0.0F ? 0.0F : 1.0F / args.sum[i];  // a query that sees no key gives zeros
       float* out = a.out.row(first_query + i) + h * spec.d_v;
-      for (int64_t c = 0; c < spec.d_v; ++c) out[c] = args.values_sum[i * spec.d_v + c] * factor;
+      for (int64_t c = 0; c < spec.d_v; ++c) out[c] = args.values_sum[i * pad_depth(spec.d_v) + c] * factor;
     }
   });
 }

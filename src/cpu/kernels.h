@@ -2,8 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "base/cpu_features.h"
+#include "ops/attention.h"
+#include "ops/row_layout.h"
 #include "tensor/dtype.h"
 
 // What differs per instruction set, as one table of function pointers. The algorithms are written once, in
@@ -53,26 +56,84 @@ inline constexpr int64_t kThinTokens = 12;   ///< most tokens of a thin product
 inline constexpr int64_t kPanelRows = 64;    ///< weight rows that are decoded together
 inline constexpr int64_t kPanelDepth = 512;  ///< ... and elements of each; a multiple of every block size
 
-/// Rows of one cached tile against a block of queries: one step of the online softmax (Milakov and
-/// Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135).
+/// c[i][j] (+)= sum over k of a[i][k] b[k][j]: operands bf16, sums f32. The right side lies in blocks of 16 columns, each
+/// [k / 2][16][2]: a pair of summed elements of each column fills a vector, 16 such pair rows a tile of the matrix unit.
+struct BlockProduct {
+  const uint16_t* a = nullptr;  ///< [m, k], rows a_stride elements apart
+  int64_t a_stride = 0;
+  const uint16_t* b = nullptr;  ///< [n / 16] blocks, b_block elements apart
+  int64_t b_block = 0;
+  float* c = nullptr;  ///< [m, n], rows c_stride apart
+  int64_t c_stride = 0;
+  int64_t m = 0;
+  int64_t n = 0;  ///< a multiple of kBlockColumns
+  int64_t k = 0;  ///< a multiple of kDepthStep
+  bool accumulate = false;
+};
+inline constexpr int64_t kBlockColumns = 16;
+inline constexpr int64_t kDepthStep = 32;
+/// The next multiple of kDepthStep, or of kBlockColumns.
+constexpr int64_t pad_depth(int64_t n) { return (n + kDepthStep - 1) / kDepthStep * kDepthStep; }
+constexpr int64_t pad_columns(int64_t n) { return (n + kBlockColumns - 1) / kBlockColumns * kBlockColumns; }
+
+inline constexpr int64_t kTileRows = 64;  ///< rows of an attention tile: one cache page
+
+/// Rows of one page: what a tile is made of.
+struct TileSource {
+  const uint8_t* rows = nullptr;  ///< row_bytes apart
+  int64_t row_bytes = 0;
+  int64_t n_rows = 0;                 ///< <= kTileRows
+  std::span<const RowSegment> keys;   ///< d_k elements together
+  std::span<const RowSegment> values;  ///< d_v elements together; none: the value is the key's first d_v elements
+  int64_t d_k = 0;
+  int64_t d_v = 0;
+};
+
+/// Keys and values of up to kTileRows rows, as the TileKernels that made it wants them.
+struct Tile {
+  const void* keys = nullptr;
+  int64_t key_stride = 0;  ///< elements
+  const void* values = nullptr;
+  int64_t value_stride = 0;
+  int64_t n_rows = 0;
+  bool finite = true;  ///< no value is an infinity or NaN, as far as the kernels looked
+};
+
+/// Rows of a tile against queries: one step of the online softmax (Milakov and Gimelshein, arXiv 1805.02867; Dao et al.,
+/// arXiv 2205.14135). Takes queries [first_query, n_queries) of all the arrays.
 struct AttendArgs {
-  const float* const* queries = nullptr;  ///< [n_queries] of d_k elements
+  const void* queries = nullptr;  ///< [n_queries] of d_k elements, as pack_queries left them
+  int64_t first_query = 0;        ///< a multiple of kBlockColumns
   int64_t n_queries = 0;
   int64_t d_k = 0;
   int64_t d_v = 0;
-  const float* keys = nullptr;  ///< [n_rows, d_k], rows key_stride apart
-  int64_t key_stride = 0;
-  const float* values = nullptr;  ///< [n_rows, d_v], rows value_stride apart
-  int64_t value_stride = 0;
-  int64_t n_rows = 0;                ///< <= kTileRows
-  const int32_t* visible = nullptr;  ///< [n_queries]: a query sees the first so many rows of the tile
+  Tile tile;
+  const int32_t* visible = nullptr;  ///< a query sees the first so many rows of the tile
   float scale = 0.0F;
   float* scores = nullptr;      ///< [n_queries, kTileRows] to work in
-  float* largest = nullptr;     ///< [n_queries] state: largest score so far, -infinity at first
-  float* sum = nullptr;         ///< [n_queries] state: sum of exp(score - largest), 0 at first
-  float* values_sum = nullptr;  ///< [n_queries, d_v] state: sum of exp(score - largest) * value, 0 at first
+  float* largest = nullptr;     ///< state: largest score so far, -infinity at first
+  float* sum = nullptr;         ///< state: sum of exp(score - largest), 0 at first
+  float* values_sum = nullptr;  ///< state: sum of exp(score - largest) * value, 0 at first; pad_depth(d_v) apart
 };
-inline constexpr int64_t kTileRows = 64;  ///< rows of an attention tile: one cache page
+
+struct Kernels;
+
+/// Attention of a block of queries over tiles, in one arithmetic. Sizes are bytes of memory, to be aligned to 64.
+struct TileKernels {
+  int64_t (*queries_size)(int64_t n_queries, int64_t d_k) noexcept = nullptr;
+  void (*pack_queries)(const float* const* queries, int64_t n_queries, int64_t d_k, void* out) noexcept = nullptr;
+  int64_t (*tile_size)(int64_t d_k, int64_t d_v) noexcept = nullptr;
+  void (*load_tile)(const Kernels&, const TileSource&, void* memory, Tile& tile) noexcept = nullptr;
+  void (*attend)(const Kernels&, const AttendArgs&) noexcept = nullptr;
+
+  // MLA expanded: one head's keys [W_UK^T c | rotated key] and values W_UV c. `rows.keys` are the segments of whole rows.
+  int64_t (*projections_size)(const MlaSpec&) noexcept = nullptr;
+  void (*pack_projections)(const MlaSpec&, const float* k_up /* [kv_rank, d_nope] */, const float* v_up /* [d_v, kv_rank] */,
+                           void* out) noexcept = nullptr;
+  int64_t (*expanded_size)(const MlaSpec&) noexcept = nullptr;
+  void (*expand_tile)(const Kernels&, const MlaSpec&, const TileSource& rows, const void* projections, void* memory,
+                      Tile& tile) noexcept = nullptr;
+};
 
 struct Kernels {
   // -- products (isa/products-inl.h) --
@@ -86,12 +147,10 @@ struct Kernels {
   /// Row `row` of a matrix as its file has it, as f32, [n_in].
   void (*decode_row[kDTypeCount])(const WeightMatrix&, int64_t row, float* out) noexcept = {};
 
-  /// out[m][i] = x[m] . w[i] over n elements, for m < n_x and i < n_w: both sides f32.
-  void (*dot_products)(const float* const* x, int64_t n_x, const float* w, int64_t n_w, int64_t w_stride,
-                       int64_t n, float* out, int64_t out_stride) noexcept = nullptr;
-
   // -- attention (isa/attention-inl.h) --
-  void (*attend)(const AttendArgs&) noexcept = nullptr;
+  TileKernels f32_tiles;
+  TileKernels bf16_tiles;  ///< null where there are no bf16 products
+  void (*block_product)(const BlockProduct&) noexcept = nullptr;  ///< likewise
   /// a[i] = a[i] * a_factor + b[i] * b_factor.
   void (*blend)(float* a, float a_factor, const float* b, float b_factor, int64_t n) noexcept = nullptr;
   /// sum over i of v[i] tanh(a[i] + b[i]).
@@ -134,6 +193,19 @@ void fill_rowwise(Kernels&);
 namespace avx512vnni {
 void fill_interleaved(Kernels&);
 }  // namespace avx512vnni
+namespace avx512bf16 {
+void fill_block_product(Kernels&);
+void fill_attention(Kernels&);
+}  // namespace avx512bf16
+namespace amx {
+void fill_block_product(Kernels&);
+}  // namespace amx
+
+/// Rows that are kept as f32 are attended to in f32; narrower ones in bf16 where that is faster, which rounds no more than
+/// they are rounded themselves.
+inline const TileKernels& tile_kernels(const Kernels& kernels, RowFormat format) {
+  return format == RowFormat::kF32 || kernels.bf16_tiles.attend == nullptr ? kernels.f32_tiles : kernels.bf16_tiles;
+}
 
 /// The table of an instruction set that this machine can run.
 const Kernels& kernels_for(Isa isa);

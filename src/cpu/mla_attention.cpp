@@ -5,7 +5,6 @@
 #include "cpu/backend.h"
 #include "cpu/paged_attention.h"
 #include "cpu/product.h"
-#include "cpu/row_codec.h"
 
 // Multi-head latent attention in both forms; docs/mla.md derives them. A cached row is [latent c | rotated
 // key].
@@ -107,111 +106,73 @@ void run_absorbed(Call& call, const std::vector<const SequenceSlice*>& slices) {
   }
 }
 
-/// What a thread rebuilds one head in.
+/// What a thread rebuilds one head in, and the softmax state of its queries.
 struct ExpandedBuffers {
-  float* k_up;     ///< W_UK^T [d_nope, kv_rank]
-  float* v_up;     ///< W_UV [d_v, kv_rank]
-  float* latents;  ///< [kTileRows, kv_rank + d_rope]
-  float* keys;     ///< [kTileRows, d_nope + d_rope]
-  float* values;   ///< [kTileRows, d_v]
-  float* row;      ///< [d_nope]
-  float* scores;   ///< [n_new, kTileRows]
-  float* largest;  ///< [n_new]
-  float* sum;      ///< [n_new]
-  float* result;   ///< [n_new, d_v]
-  const float** queries;
-  int32_t* visible;
+  float* k_up;             ///< [kv_rank, d_nope]
+  float* v_up;             ///< [d_v, kv_rank]
+  std::byte* projections;  ///< both, as the kernels want them
+  std::byte* tile;
+  std::byte* packed_queries;
+  const float** queries;  ///< [n_new]
+  int32_t* visible;       ///< [n_new]
+  float* scores;          ///< [n_new, kTileRows]
+  float* largest;         ///< [n_new]
+  float* sum;             ///< [n_new]
+  float* values_sum;      ///< [n_new, pad_depth(d_v)]
 };
 
-ExpandedBuffers expanded_buffers(CpuBackend& b, const MlaSpec& s, int64_t n_new) {
-  return {b.work<float>(s.d_nope * s.kv_rank),
+ExpandedBuffers expanded_buffers(CpuBackend& b, const TileKernels& kernels, const MlaSpec& s, int64_t n_new) {
+  return {b.work<float>(s.kv_rank * s.d_nope),
           b.work<float>(s.d_v * s.kv_rank),
-          b.work<float>(kTileRows * (s.kv_rank + s.d_rope)),
-          b.work<float>(kTileRows * (s.d_nope + s.d_rope)),
-          b.work<float>(kTileRows * s.d_v),
-          b.work<float>(s.d_nope),
+          b.work<std::byte>(kernels.projections_size(s)),
+          b.work<std::byte>(kernels.expanded_size(s)),
+          b.work<std::byte>(kernels.queries_size(n_new, s.d_nope + s.d_rope)),
+          b.work<const float*>(n_new),
+          b.work<int32_t>(n_new),
           b.work<float>(n_new * kTileRows),
           b.work<float>(n_new),
           b.work<float>(n_new),
-          b.work<float>(n_new * s.d_v),
-          b.work<const float*>(std::max(n_new, kTileRows)),
-          b.work<int32_t>(n_new)};
+          b.work<float>(n_new * pad_depth(s.d_v))};
 }
 
-void decode_projections(const Call& call, int64_t h, const ExpandedBuffers& b) {
+void attend_expanded(const Call& call, const TileKernels& kernels, const SequenceSlice& slice, int64_t h, const ExpandedBuffers& b) {
   const MlaSpec& s = call.spec;
-  const Kernels& kernels = call.backend.kernels();
-  const WeightMatrix& k_up = call.k_up.matrix(h);
-  const WeightMatrix& v_up = call.v_up.matrix(h);
-  for (int64_t j = 0; j < s.kv_rank; ++j) {
-    decode_row(kernels, k_up, j, b.row);
-    for (int64_t i = 0; i < s.d_nope; ++i) b.k_up[i * s.kv_rank + j] = b.row[i];
-  }
-  for (int64_t i = 0; i < s.d_v; ++i) decode_row(kernels, v_up, i, b.v_up + i * s.kv_rank);
-}
-
-/// K and V of rows first ... first + n - 1.
-void expand_tile(const Call& call, const SequenceSlice& slice, std::span<const RowSegment> segments,
-                 int64_t first, int64_t n, const ExpandedBuffers& b) {
-  const MlaSpec& s = call.spec;
-  const Kernels& kernels = call.backend.kernels();
-  const int64_t width = s.kv_rank + s.d_rope, d_k = s.d_nope + s.d_rope;
-  const float* rows[kTileRows];
-  for (int64_t r = 0; r < n; ++r) {
-    float* latent = b.latents + r * width;
-    decode_segments(kernels, segments, call.cache.row(slice, first + r), latent);
-    std::copy_n(latent + s.kv_rank, s.d_rope, b.keys + r * d_k + s.d_nope);
-    rows[r] = latent;
-  }
-  kernels.dot_products(rows, n, b.k_up, s.d_nope, s.kv_rank, s.kv_rank, b.keys, d_k);
-  kernels.dot_products(rows, n, b.v_up, s.d_v, s.kv_rank, s.kv_rank, b.values, s.d_v);
-}
-
-void attend_expanded(const Call& call, const SequenceSlice& slice, int64_t h,
-                     std::span<const RowSegment> segments, const ExpandedBuffers& b) {
-  const MlaSpec& s = call.spec;
+  const Kernels& table = call.backend.kernels();
   const int64_t d_q = s.d_nope + s.d_rope;
-  decode_projections(call, h, b);
+  for (int64_t j = 0; j < s.kv_rank; ++j) decode_row(table, call.k_up.matrix(h), j, b.k_up + j * s.d_nope);
+  for (int64_t i = 0; i < s.d_v; ++i) decode_row(table, call.v_up.matrix(h), i, b.v_up + i * s.kv_rank);
+  kernels.pack_projections(s, b.k_up, b.v_up, b.projections);
+  for (int64_t i = 0; i < slice.n_new; ++i) b.queries[i] = call.q.row(slice.first_token + i) + h * d_q;
+  kernels.pack_queries(b.queries, slice.n_new, d_q, b.packed_queries);
   std::fill_n(b.largest, slice.n_new, -std::numeric_limits<float>::infinity());
   std::fill_n(b.sum, slice.n_new, 0.0F);
-  std::fill_n(b.result, slice.n_new * s.d_v, 0.0F);
-  for (int64_t i = 0; i < slice.n_new; ++i) b.queries[i] = call.q.row(slice.first_token + i) + h * d_q;
+  std::fill_n(b.values_sum, slice.n_new * pad_depth(s.d_v), 0.0F);
+
+  AttendArgs args{.queries = b.packed_queries, .n_queries = slice.n_new, .d_k = d_q, .d_v = s.d_v, .visible = b.visible,
+                  .scale = s.scale, .scores = b.scores, .largest = b.largest, .sum = b.sum, .values_sum = b.values_sum};
   for (int64_t first = 0; first < slice.n_rows(); first += kTileRows) {
-    const int64_t n_rows = std::min(kTileRows, slice.n_rows() - first);
-    expand_tile(call, slice, segments, first, n_rows, b);
-    const int64_t begin =
-        std::max<int64_t>(0, first - slice.n_past);  // earlier tokens see none of these rows
-    for (int64_t i = begin; i < slice.n_new; ++i) {
-      b.visible[i] = static_cast<int32_t>(std::min(n_rows, slice.n_past + i + 1 - first));
+    const TileSource rows{.rows = reinterpret_cast<const uint8_t*>(call.cache.row(slice, first)),
+                          .row_bytes = call.cache.layout->row_bytes(),
+                          .n_rows = std::min(kTileRows, slice.n_rows() - first),
+                          .keys = call.cache.layout->segments()};
+    kernels.expand_tile(table, s, rows, b.projections, b.tile, args.tile);
+    args.first_query = std::max<int64_t>(0, first - slice.n_past) / kBlockColumns * kBlockColumns;  // earlier ones see nothing
+    for (int64_t i = args.first_query; i < slice.n_new; ++i) {
+      b.visible[i] = static_cast<int32_t>(std::clamp<int64_t>(slice.n_past + i + 1 - first, 0, rows.n_rows));
     }
-    AttendArgs args;
-    args.queries = b.queries + begin;
-    args.n_queries = slice.n_new - begin;
-    args.d_k = d_q;
-    args.d_v = s.d_v;
-    args.keys = b.keys;
-    args.key_stride = d_q;
-    args.values = b.values;
-    args.value_stride = s.d_v;
-    args.n_rows = n_rows;
-    args.visible = b.visible + begin;
-    args.scale = s.scale;
-    args.scores = b.scores;
-    args.largest = b.largest + begin;
-    args.sum = b.sum + begin;
-    args.values_sum = b.result + begin * s.d_v;
-    call.backend.kernels().attend(args);
+    kernels.attend(table, args);
   }
   for (int64_t i = 0; i < slice.n_new; ++i) {
     float* out = call.out.row(slice.first_token + i) + h * s.d_v;
     const float factor = 1.0F / b.sum[i];
-    for (int64_t c = 0; c < s.d_v; ++c) out[c] = b.result[i * s.d_v + c] * factor;
+    for (int64_t c = 0; c < s.d_v; ++c) out[c] = b.values_sum[i * pad_depth(s.d_v) + c] * factor;
   }
 }
 
 void run_expanded(Call& call, const std::vector<const SequenceSlice*>& slices) {
   if (slices.empty()) return;
   const MlaSpec& s = call.spec;
+  const TileKernels& kernels = tile_kernels(call.backend.kernels(), call.cache.layout->format());
   int64_t most_new = 0;
   double amount = 0.0;
   for (const SequenceSlice* slice : slices) {
@@ -219,14 +180,11 @@ void run_expanded(Call& call, const std::vector<const SequenceSlice*>& slices) {
     amount += mla_cost(s, slice->n_new, slice->n_rows(), slice->n_new * slice->n_rows()).expanded / 32.0;
   }
   std::vector<ExpandedBuffers> buffers;
-  for (int i = 0; i < call.backend.n_threads(); ++i)
-    buffers.push_back(expanded_buffers(call.backend, s, most_new));
-  const std::span<const RowSegment> segments = call.cache.layout->segments();
-  call.backend.for_tasks(static_cast<int64_t>(slices.size()) * s.n_heads, amount,
-                         [&](int64_t task, int thread) {
-                           attend_expanded(call, *slices[static_cast<size_t>(task / s.n_heads)],
-                                           task % s.n_heads, segments, buffers[static_cast<size_t>(thread)]);
-                         });
+  for (int i = 0; i < call.backend.n_threads(); ++i) buffers.push_back(expanded_buffers(call.backend, kernels, s, most_new));
+  call.backend.for_tasks(static_cast<int64_t>(slices.size()) * s.n_heads, amount, [&](int64_t task, int thread) {
+    attend_expanded(call, kernels, *slices[static_cast<size_t>(task / s.n_heads)], task % s.n_heads,
+                    buffers[static_cast<size_t>(thread)]);
+  });
 }
 
 }  // namespace

@@ -4,8 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/row_codec.h"
-
 namespace mla::cpu {
 namespace {
 
@@ -26,11 +24,11 @@ struct Task {
 
 /// What a thread works in.
 struct Buffers {
-  float* keys;
-  float* values;
+  std::byte* queries;  ///< as the kernels pack them, group by group
+  std::byte* tile;
   float* scores;
   float* state;
-  const float** queries;
+  const float** rows;  ///< of queries
   int32_t* visible;
 };
 
@@ -38,10 +36,10 @@ struct Buffers {
 struct State {
   float* largest;
   float* sum;
-  float* values;
+  float* values;  ///< rows pad_depth(d_v) apart
 };
 int64_t state_size(int64_t n, int64_t d_v) {
-  return n * (2 + d_v);
+  return n * (2 + pad_depth(d_v));
 }
 State state_in(float* memory, int64_t n) {
   return {memory, memory + n, memory + 2 * n};
@@ -53,21 +51,18 @@ class Run {
       : backend_(backend),
         job_(job),
         cache_(cache),
-        tokens_per_task_(std::max<int64_t>(1, kQueriesPerGroup / job.group_heads)) {
-    for (int64_t g = 0; g < job.n_groups; ++g) {
-      const RowLayout& row = *cache.layout;
-      keys_.push_back(job.value_in_key ? row.segments(0, row.width()) : row.segments(g * job.d_k, job.d_k));
-      values_.push_back(job.value_in_key ? std::span<const RowSegment>()
-                                         : row.segments(job.n_groups * job.d_k + g * job.d_v, job.d_v));
-    }
-  }
+        kernels_(tile_kernels(backend.kernels(), cache.layout->format())),
+        tokens_per_task_(std::max<int64_t>(1, kQueriesPerGroup / job.group_heads)) {}
 
   void plan() {
     for (const PagedAttention::Sequence& sequence : job_.sequences) plan(sequence);
-    int64_t most = 0;
-    for (const Task& task : tasks_) most = std::max(most, n_queries(task));
+    int64_t most = 0, most_queries_size = 0;
+    for (const Task& task : tasks_) {
+      most = std::max(most, n_queries(task));
+      most_queries_size = std::max(most_queries_size, (task.group_end - task.group_begin) * queries_size(task));
+    }
     for (int i = 0; i < backend_.n_threads(); ++i) {
-      buffers_.push_back({backend_.work<float>(kTileRows * job_.d_k), backend_.work<float>(kTileRows * job_.d_v),
+      buffers_.push_back({backend_.work<std::byte>(most_queries_size), backend_.work<std::byte>(kernels_.tile_size(job_.d_k, job_.d_v)),
                           backend_.work<float>(most * kTileRows), backend_.work<float>(state_size(most, job_.d_v)),
                           backend_.work<const float*>(most), backend_.work<int32_t>(most)});
     }
@@ -86,6 +81,9 @@ class Run {
   /// Queries of one of the task's groups, and of all.
   int64_t group_queries(const Task& task) const { return (task.token_end - task.token_begin) * job_.group_heads; }
   int64_t n_queries(const Task& task) const { return (task.group_end - task.group_begin) * group_queries(task); }
+
+  /// Bytes of one group's packed queries.
+  int64_t queries_size(const Task& task) const { return kernels_.queries_size(group_queries(task), job_.d_k); }
 
   void plan(const PagedAttention::Sequence& sequence) {
     const SequenceSlice& s = *sequence.slice;
@@ -128,49 +126,50 @@ class Run {
     const State state = state_in(task.n_ranges > 1 ? task.partial : b.state, n);
     std::fill_n(state.largest, n, -std::numeric_limits<float>::infinity());
     std::fill_n(state.sum, n, 0.0F);
-    std::fill_n(state.values, n * job_.d_v, 0.0F);
+    std::fill_n(state.values, n * pad_depth(job_.d_v), 0.0F);
     for (int64_t q = 0; q < n; ++q) {
-      b.queries[q] = task.sequence->queries + (task.token_begin + q % n_group / heads) * job_.query_stride +
-                     ((task.group_begin + q / n_group) * heads + q % heads) * job_.d_k;
+      b.rows[q] = task.sequence->queries + (task.token_begin + q % n_group / heads) * job_.query_stride +
+                  ((task.group_begin + q / n_group) * heads + q % heads) * job_.d_k;
+    }
+    for (int64_t g = 0; g < task.group_end - task.group_begin; ++g) {
+      kernels_.pack_queries(b.rows + g * n_group, n_group, job_.d_k, b.queries + g * queries_size(task));
     }
     AttendArgs args;
     args.n_queries = n_group;
     args.d_k = job_.d_k;
     args.d_v = job_.d_v;
-    args.keys = b.keys;
-    args.key_stride = job_.d_k;
-    args.values = job_.value_in_key ? b.keys : b.values;
-    args.value_stride = job_.value_in_key ? job_.d_k : job_.d_v;
     args.visible = b.visible;
     args.scale = job_.scale;
     args.scores = b.scores;
     const SequenceSlice& s = *task.sequence->slice;
     for (int64_t first = task.row_begin; first < task.row_end; first += kTileRows) {
-      args.n_rows = std::min(kTileRows, task.row_end - first);
+      const int64_t n_rows = std::min(kTileRows, task.row_end - first);
       for (int64_t q = 0; q < n_group; ++q) {
         const int64_t sees = s.n_past + task.token_begin + q / heads + 1 - first;
-        b.visible[q] = static_cast<int32_t>(std::clamp<int64_t>(sees, 0, args.n_rows));
+        b.visible[q] = static_cast<int32_t>(std::clamp<int64_t>(sees, 0, n_rows));
       }
       for (int64_t g = task.group_begin; g < task.group_end; ++g) {
-        const int64_t q = (g - task.group_begin) * n_group;
-        decode(s, g, first, args.n_rows, b);
-        args.queries = b.queries + q;
+        const int64_t index = g - task.group_begin, q = index * n_group;
+        kernels_.load_tile(backend_.kernels(), source(s, g, first, n_rows), b.tile, args.tile);
+        args.queries = b.queries + index * queries_size(task);
         args.largest = state.largest + q;
         args.sum = state.sum + q;
-        args.values_sum = state.values + q * job_.d_v;
-        backend_.kernels().attend(args);
+        args.values_sum = state.values + q * pad_depth(job_.d_v);
+        kernels_.attend(backend_.kernels(), args);
       }
     }
     if (task.n_ranges == 1) write(task, state);
   }
 
-  void decode(const SequenceSlice& slice, int64_t group, int64_t first, int64_t n_rows, const Buffers& b) {
-    const auto g = static_cast<size_t>(group);
-    for (int64_t r = 0; r < n_rows; ++r) {
-      const std::byte* row = cache_.row(slice, first + r);
-      decode_segments(backend_.kernels(), keys_[g], row, b.keys + r * job_.d_k);
-      decode_segments(backend_.kernels(), values_[g], row, b.values + r * job_.d_v);
-    }
+  /// Rows first ... first + n_rows - 1 of a page, as group g sees them.
+  TileSource source(const SequenceSlice& slice, int64_t g, int64_t first, int64_t n_rows) const {
+    const std::span<const RowSegment> segments = cache_.layout->segments();
+    TileSource source{.rows = reinterpret_cast<const uint8_t*>(cache_.row(slice, first)), .row_bytes = cache_.layout->row_bytes(),
+                      .n_rows = n_rows, .keys = segments, .d_k = job_.d_k, .d_v = job_.d_v};
+    if (job_.value_in_key) return source;
+    source.keys = segments.subspan(static_cast<size_t>(g), 1);
+    source.values = segments.subspan(static_cast<size_t>(job_.n_groups + g), 1);
+    return source;
   }
 
   /// Merges the ranges that start at task `index` into the first one's state:
@@ -185,7 +184,7 @@ class Run {
         if (part.sum[q] == 0.0F) continue;  // a range of rows that this query does not see
         const float largest = std::max(total.largest[q], part.largest[q]);
         const float a = std::exp(total.largest[q] - largest), b = std::exp(part.largest[q] - largest);
-        backend_.kernels().blend(total.values + q * job_.d_v, a, part.values + q * job_.d_v, b, job_.d_v);
+        backend_.kernels().blend(total.values + q * pad_depth(job_.d_v), a, part.values + q * pad_depth(job_.d_v), b, job_.d_v);
         total.sum[q] = total.sum[q] * a + part.sum[q] * b;
         total.largest[q] = largest;
       }
@@ -198,7 +197,7 @@ class Run {
     for (int64_t q = 0; q < n_queries(task); ++q) {
       float* out = task.sequence->out + (task.token_begin + q % n_group / heads) * job_.out_stride +
                    ((task.group_begin + q / n_group) * heads + q % heads) * job_.d_v;
-      const float* values = state.values + q * job_.d_v;
+      const float* values = state.values + q * pad_depth(job_.d_v);
       const float factor = 1.0F / state.sum[q];
       for (int64_t i = 0; i < job_.d_v; ++i) out[i] = values[i] * factor;
     }
@@ -207,8 +206,8 @@ class Run {
   CpuBackend& backend_;
   const PagedAttention& job_;
   const LayerRows& cache_;
+  const TileKernels& kernels_;
   int64_t tokens_per_task_;
-  std::vector<std::span<const RowSegment>> keys_, values_;  // by group
   std::vector<Task> tasks_;
   std::vector<size_t> split_;  // first tasks of those with several ranges
   std::vector<Buffers> buffers_;

@@ -62,7 +62,7 @@ TEST(CpuFeatures, KR09_ForcedSetsThatCannotRunAreUsageErrors) {
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().kind, ErrorKind::kUsage);
   EXPECT_THAT(refused.error().message, HasSubstr("MLA_ISA=sse9"));
-  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni}) {
+  for (const Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16, Isa::kAmx}) {
     const std::vector<Isa> isas = available_isas();
     if (std::count(isas.begin(), isas.end(), isa) > 0) continue;
     const ForcedIsa forced(std::string(isa_name(isa)).c_str());
@@ -71,9 +71,9 @@ TEST(CpuFeatures, KR09_ForcedSetsThatCannotRunAreUsageErrors) {
 }
 
 TEST(CpuFeatures, SaysWhyNothingBetterWasChosen) {
-  EXPECT_TRUE(refused_isas(Isa::kAvx512Vnni).empty());
+  EXPECT_TRUE(refused_isas(Isa::kAmx).empty());
   const std::vector<std::string> lines = refused_isas(Isa::kScalar);
-  ASSERT_EQ(lines.size(), 3U);
+  ASSERT_EQ(lines.size(), 5U);
   EXPECT_THAT(lines[0], HasSubstr(cpu_features().avx2 ? "avx2: available" : "avx2: this machine lacks"));
 }
 

@@ -59,18 +59,18 @@ MLA_INLINE void values_block(const float* p, const float* v, int64_t v_stride, i
 /// All columns for M queries.
 template <int M>
 static void values_rows(const float* p, const float* v, int64_t v_stride, int64_t n_rows, int64_t d_v,
-                        float* out) {
+                        float* out, int64_t out_stride) {
   const auto get = [](const float* at) MLA_INLINE_LAMBDA { return load(at); };
   const auto put = [](float* at, F32 x) MLA_INLINE_LAMBDA { store(at, x); };
   int64_t c = 0;
   for (; c + 2 * kLanes <= d_v; c += 2 * kLanes)
-    values_block<M, 2>(p, v + c, v_stride, n_rows, out + c, d_v, get, put);
+    values_block<M, 2>(p, v + c, v_stride, n_rows, out + c, out_stride, get, put);
   for (; c + kLanes <= d_v; c += kLanes)
-    values_block<M, 1>(p, v + c, v_stride, n_rows, out + c, d_v, get, put);
+    values_block<M, 1>(p, v + c, v_stride, n_rows, out + c, out_stride, get, put);
   const int64_t rest = d_v - c;
   if (rest == 0) return;
   values_block<M, 1>(
-      p, v + c, v_stride, n_rows, out + c, d_v,
+      p, v + c, v_stride, n_rows, out + c, out_stride,
       [rest](const float* at) MLA_INLINE_LAMBDA { return load_n(at, rest); },
       [rest](float* at, F32 x) MLA_INLINE_LAMBDA { store_n(at, x, rest); });
 }
@@ -79,32 +79,100 @@ static void values_rows(const float* p, const float* v, int64_t v_stride, int64_
 /// NaN.
 template <int M>
 MLA_INLINE void values_of(const AttendArgs& a, int64_t q) {
+  const int64_t stride = pad_depth(a.d_v);
+  const auto* values = static_cast<const float*>(a.tile.values);
   const float* p = a.scores + q * kTileRows;
-  float* out = a.values_sum + q * a.d_v;
+  float* out = a.values_sum + q * stride;
   int64_t common = a.visible[q];
   for (int m = 1; m < M; ++m) common = a.visible[q + m] < common ? a.visible[q + m] : common;
-  if (common > 0) values_rows<M>(p, a.values, a.value_stride, common, a.d_v, out);
+  if (common > 0) values_rows<M>(p, values, a.tile.value_stride, common, a.d_v, out, stride);
   for (int m = 0; m < M; ++m) {
     const int64_t rest = a.visible[q + m] - common;
     if (rest == 0) continue;
-    values_rows<1>(p + m * kTileRows + common, a.values + common * a.value_stride, a.value_stride, rest,
-                   a.d_v, out + m * a.d_v);
+    values_rows<1>(p + m * kTileRows + common, values + common * a.tile.value_stride, a.tile.value_stride, rest, a.d_v,
+                   out + m * stride, stride);
   }
 }
 
-static void attend(const AttendArgs& a) noexcept {
-  dot_tile(a.queries, a.n_queries, a.keys, a.n_rows, a.key_stride, a.d_k, false, a.scores, kTileRows);
-  for (int64_t q = 0; q < a.n_queries; ++q) {
+static void attend(const Kernels&, const AttendArgs& a) noexcept {
+  const auto* queries = static_cast<const float* const*>(a.queries) + a.first_query;
+  dot_tile(queries, a.n_queries - a.first_query, static_cast<const float*>(a.tile.keys), a.tile.n_rows, a.tile.key_stride,
+           a.d_k, false, a.scores + a.first_query * kTileRows, kTileRows);
+  for (int64_t q = a.first_query; q < a.n_queries; ++q) {
     const float factor =
         softmax_step(a.scores + q * kTileRows, a.visible[q], a.scale, a.largest[q], a.sum[q]);
     if (factor == 1.0F) continue;
-    float* sums = a.values_sum + q * a.d_v;
+    float* sums = a.values_sum + q * pad_depth(a.d_v);
     for (int64_t i = 0; i < a.d_v; ++i) sums[i] *= factor;
   }
-  int64_t q = 0;
+  int64_t q = a.first_query;
   for (; q + kTileQueries <= a.n_queries; q += kTileQueries) values_of<kTileQueries>(a, q);
   for (; q + 4 <= a.n_queries; q += 4) values_of<4>(a, q);
   for (; q < a.n_queries; ++q) values_of<1>(a, q);
+}
+
+// -- tiles
+// ------------------------------------------------------------------------------------------------------------
+
+/// Queries stay where they are.
+static int64_t queries_size(int64_t n, int64_t) noexcept { return n * static_cast<int64_t>(sizeof(float*)); }
+static void pack_queries(const float* const* queries, int64_t n, int64_t, void* out) noexcept {
+  std::memcpy(out, queries, static_cast<size_t>(n) * sizeof(float*));
+}
+
+static int64_t tile_size(int64_t d_k, int64_t d_v) noexcept {
+  return kTileRows * (d_k + d_v) * static_cast<int64_t>(sizeof(float));
+}
+
+static void decode_segments(const Kernels& kernels, const TileSource& source, std::span<const RowSegment> segments, float* out,
+                            int64_t stride) {
+  for (int64_t r = 0; r < source.n_rows; ++r) {
+    for (const RowSegment& s : segments) {
+      kernels.decode_segment(s, source.rows + r * source.row_bytes, out + r * stride + (s.first - segments.front().first));
+    }
+  }
+}
+
+static void load_tile(const Kernels& kernels, const TileSource& source, void* memory, Tile& tile) noexcept {
+  auto* keys = static_cast<float*>(memory);
+  float* values = keys + kTileRows * source.d_k;
+  decode_segments(kernels, source, source.keys, keys, source.d_k);
+  if (!source.values.empty()) decode_segments(kernels, source, source.values, values, source.d_v);
+  tile = {.keys = keys, .key_stride = source.d_k, .values = values, .value_stride = source.d_v, .n_rows = source.n_rows};
+  if (source.values.empty()) tile.values = tile.keys, tile.value_stride = tile.key_stride;
+}
+
+/// [d_nope, kv_rank], then [d_v, kv_rank].
+static int64_t projections_size(const MlaSpec& s) noexcept {
+  return (s.d_nope + s.d_v) * s.kv_rank * static_cast<int64_t>(sizeof(float));
+}
+static void pack_projections(const MlaSpec& s, const float* k_up, const float* v_up, void* out) noexcept {
+  auto* to = static_cast<float*>(out);
+  for (int64_t i = 0; i < s.d_nope; ++i) {
+    for (int64_t j = 0; j < s.kv_rank; ++j) *to++ = k_up[j * s.d_nope + i];
+  }
+  std::memcpy(to, v_up, static_cast<size_t>(s.d_v * s.kv_rank) * sizeof(float));
+}
+
+static int64_t expanded_size(const MlaSpec& s) noexcept {
+  return kTileRows * (s.kv_rank + s.d_rope + s.d_nope + s.d_rope + s.d_v) * static_cast<int64_t>(sizeof(float));
+}
+static void expand_tile(const Kernels& kernels, const MlaSpec& s, const TileSource& source, const void* projections, void* memory,
+                        Tile& tile) noexcept {
+  const int64_t width = s.kv_rank + s.d_rope, d_k = s.d_nope + s.d_rope;
+  const auto* k_up = static_cast<const float*>(projections);
+  auto* latents = static_cast<float*>(memory);
+  float* keys = latents + kTileRows * width;
+  float* values = keys + kTileRows * d_k;
+  const float* rows[kTileRows];
+  decode_segments(kernels, source, source.keys, latents, width);
+  for (int64_t r = 0; r < source.n_rows; ++r) {
+    rows[r] = latents + r * width;
+    std::memcpy(keys + r * d_k + s.d_nope, rows[r] + s.kv_rank, static_cast<size_t>(s.d_rope) * sizeof(float));
+  }
+  dot_tile(rows, source.n_rows, k_up, s.d_nope, s.kv_rank, s.kv_rank, false, keys, d_k);
+  dot_tile(rows, source.n_rows, k_up + s.d_nope * s.kv_rank, s.d_v, s.kv_rank, s.kv_rank, false, values, s.d_v);
+  tile = {.keys = keys, .key_stride = d_k, .values = values, .value_stride = s.d_v, .n_rows = source.n_rows};
 }
 
 static void blend(float* a, float a_factor, const float* b, float b_factor, int64_t n) noexcept {
@@ -126,7 +194,9 @@ static float tanh_dot(const float* a, const float* b, const float* v, int64_t n)
 }
 
 void fill_attention(Kernels& kernels) {
-  kernels.attend = attend;
+  kernels.f32_tiles = {.queries_size = queries_size, .pack_queries = pack_queries, .tile_size = tile_size,
+                       .load_tile = load_tile, .attend = attend, .projections_size = projections_size,
+                       .pack_projections = pack_projections, .expanded_size = expanded_size, .expand_tile = expand_tile};
   kernels.blend = blend;
   kernels.tanh_dot = tanh_dot;
 }

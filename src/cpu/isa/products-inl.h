@@ -227,11 +227,6 @@ static void panel_product(const ProductArgs& a) noexcept {
   }
 }
 
-static void dot_products(const float* const* x, int64_t n_x, const float* w, int64_t n_w, int64_t w_stride,
-                         int64_t n, float* out, int64_t out_stride) noexcept {
-  dot_tile(x, n_x, w, n_w, w_stride, n, false, out, out_stride);
-}
-
 template <class Format>
 static void fill_format(Kernels& kernels, DType dtype) {
   kernels.thin_product[static_cast<int>(dtype)] = thin_product<Format>;
@@ -240,7 +235,6 @@ static void fill_format(Kernels& kernels, DType dtype) {
 }
 
 void fill_products(Kernels& kernels) {
-  kernels.dot_products = dot_products;
   fill_format<FormatF32>(kernels, DType::kF32);
   fill_format<FormatF16>(kernels, DType::kF16);
   fill_format<FormatBF16>(kernels, DType::kBF16);
