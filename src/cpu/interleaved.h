@@ -10,17 +10,50 @@
 //
 // 16 consecutive rows are a group; a group is a sequence of units along the summed dimension; a unit holds the same
 // elements of its 16 rows. A "quad" is four consecutive elements: byte 4 r + i of a 64-byte vector is element i of row r's
-// quad. Units are as large as 16 of the file's blocks, give or take 3 %. Rows that fill up the last group are zero.
+// quad. Units are as large as 16 of the file's blocks, or up to 3.7 % larger (Q3_K). Rows that fill up the last group are zero.
 
 namespace mla::cpu {
 
 inline constexpr int64_t kGroupRows = 16;
 
-/// 32 elements. Vector j: quad j in the low, quad j + 4 in the high nibbles. x = d (code - 8)
+// Codes are kept in vectors of three kinds:
+//   nibbles [4][64]   quad j in the low, quad j + 4 in the high nibbles of vector j
+//   pairs   [2][64]   bits 2 i of a byte of vector h belong to quad 4 h + i
+//   bits    [64]      bit q of a byte belongs to quad q
+
+/// 32 elements. x = d (code - 8)
 struct UnitQ4_0 {
   static constexpr int kElements = 32;
-  uint16_t d[16];  // binary16
-  uint8_t codes[4][64];
+  uint16_t d[16];  // binary16, as every d, dmin and m
+  uint8_t nibbles[4][64];
+};
+
+/// As Q4_0 with x = d kIQ4Values[code].
+struct UnitIQ4_NL : UnitQ4_0 {};
+
+/// 32 elements. x = d code + m
+struct UnitQ4_1 {
+  static constexpr int kElements = 32;
+  uint16_t d[16];
+  uint16_t m[16];
+  uint8_t nibbles[4][64];
+};
+
+/// 32 elements, the fifth bits apart. x = d (code - 16)
+struct UnitQ5_0 {
+  static constexpr int kElements = 32;
+  uint16_t d[16];
+  uint8_t nibbles[4][64];
+  uint8_t bits[64];
+};
+
+/// As Q5_0 with x = d code + m.
+struct UnitQ5_1 {
+  static constexpr int kElements = 32;
+  uint16_t d[16];
+  uint16_t m[16];
+  uint8_t nibbles[4][64];
+  uint8_t bits[64];
 };
 
 /// 32 elements, vector q is quad q. x = d (code - 128)
@@ -30,30 +63,79 @@ struct UnitQ8_0 {
   uint8_t codes[8][64];
 };
 
-/// 256 elements; codes as in Q4_0. x = d scale code - dmin min
+/// 256 elements in parts of 32, as all that follow. x = d scale code - dmin min; a scale (low nibble) and a min (high
+/// nibble) for each 16 elements
+struct UnitQ2_K {
+  static constexpr int kElements = 256;
+  struct Part {
+    uint8_t scale_min[2][16];
+    uint8_t pairs[2][64];
+  };
+  uint16_t d[16];
+  uint16_t dmin[16];
+  Part parts[8];
+};
+
+/// x = d scale (code - 4), a scale for each 16 elements; the third bits of the codes apart
+struct UnitQ3_K {
+  static constexpr int kElements = 256;
+  struct Part {
+    int8_t scale[2][16];
+    uint8_t pairs[2][64];
+    uint8_t bits[64];
+  };
+  uint16_t d[16];
+  Part parts[8];
+};
+
+/// x = d scale code - dmin min
 struct UnitQ4_K {
   static constexpr int kElements = 256;
   struct Part {
     uint8_t scale[16];
     uint8_t min[16];
-    uint8_t codes[4][64];
+    uint8_t nibbles[4][64];
   };
   uint16_t d[16];
   uint16_t dmin[16];
-  Part parts[8];  // of 32 elements
+  Part parts[8];
 };
 
-/// 256 elements. Low four bits of the codes as in Q4_0; vector h of `high`: bits 2 i of a byte belong to quad 4 h + i.
-/// x = d scale (code - 32), one scale for each 16 elements
+/// As Q4_K, the fifth bits apart.
+struct UnitQ5_K {
+  static constexpr int kElements = 256;
+  struct Part {
+    uint8_t scale[16];
+    uint8_t min[16];
+    uint8_t nibbles[4][64];
+    uint8_t bits[64];
+  };
+  uint16_t d[16];
+  uint16_t dmin[16];
+  Part parts[8];
+};
+
+/// x = d scale (code - 32), a scale for each 16 elements; the upper two bits of the codes apart
 struct UnitQ6_K {
   static constexpr int kElements = 256;
   struct Part {
     int8_t scale[2][16];
-    uint8_t low[4][64];
-    uint8_t high[2][64];
+    uint8_t nibbles[4][64];
+    uint8_t pairs[2][64];
   };
   uint16_t d[16];
-  Part parts[8];  // of 32 elements
+  Part parts[8];
+};
+
+/// x = d scale kIQ4Values[code]
+struct UnitIQ4_XS {
+  static constexpr int kElements = 256;
+  struct Part {
+    int8_t scale[16];
+    uint8_t nibbles[4][64];
+  };
+  uint16_t d[16];
+  Part parts[8];
 };
 
 /// 32 activations as 16-bit fixed-point numbers, x = scale (256 hi + lo): within max|x| / 65278 of x, so that a product is
@@ -64,6 +146,7 @@ struct FixedBlock {
   int8_t lo[32];
   float scale;
   float sum;              ///< of the 32 numbers
+  float half_sum[2];      ///< of numbers 0 ... 15 and 16 ... 31
   int32_t minus_sum;      ///< minus the sum of the 32 integers: what a code's zero point multiplies
   int32_t minus_half[2];  ///< the same of elements 0 ... 15 and 16 ... 31
 };

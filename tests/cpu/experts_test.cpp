@@ -32,7 +32,7 @@ class Experts : public CpuTest {
 MLA_FOR_EVERY_ISA(Experts);
 
 TEST_P(Experts, MatchTheReference) {
-  for (DType dtype : {DType::kF32, DType::kQ4_0, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K}) {
+  for (DType dtype : weight_dtypes()) {
     for (int64_t n_tokens : {0, 1, 2, 9, 60}) {
       SCOPED_TRACE(std::string(dtype_info(dtype).name) + " tokens " + std::to_string(n_tokens));
       const int64_t d_model = dtype == DType::kF32 ? 37 : 256, d_expert = dtype == DType::kF32 ? 75 : 256;
@@ -48,7 +48,7 @@ TEST_P(Experts, MatchTheReference) {
 }
 
 TEST_P(Experts, GateUpAndDownMayDifferInType) {
-  const DType types[] = {DType::kQ5_0, DType::kQ4_0, DType::kF32, DType::kQ6_K};
+  const DType types[] = {DType::kBF16, DType::kQ4_0, DType::kF32, DType::kQ6_K, DType::kQ2_K};
   for (DType gate : types) {
     for (DType up : types) {
       SCOPED_TRACE(std::string(dtype_info(gate).name) + " " + std::string(dtype_info(up).name));
@@ -60,7 +60,9 @@ TEST_P(Experts, GateUpAndDownMayDifferInType) {
         Matrix got = Matrix::random(random_, n_tokens, 256), want = Matrix::of(n_tokens, 256, got.data);
         cpu_->experts(x.view(), routing, layer.pack(*cpu_), got.view());
         reference_->experts(x.view(), routing, layer.pack(*reference_), want.view());
-        EXPECT_TRUE(all_close(got.data, want.data, rounding_of(DType::kQ4_0, kF32Rounding)));
+        Tolerance tolerance = rounding_of(DType::kQ4_0, kF32Rounding);
+        tolerance.relative_to_range *= 2.0;  // errors of gate and up, which multiply, go through another product
+        EXPECT_TRUE(all_close(got.data, want.data, tolerance));
       }
     }
   }

@@ -196,7 +196,7 @@ TEST_P(Linear, MatricesStayInTheFileOrTakeAsMuchMemory) {
       EXPECT_EQ(packed->owned_bytes, 0) << dtype_info(dtype).name;
     } else {
       EXPECT_GE(packed->owned_bytes, w.view.n_bytes()) << dtype_info(dtype).name;
-      EXPECT_LE(static_cast<double>(packed->owned_bytes), 1.03 * static_cast<double>(w.view.n_bytes())) << dtype_info(dtype).name;
+      EXPECT_LE(static_cast<double>(packed->owned_bytes), 1.04 * static_cast<double>(w.view.n_bytes())) << dtype_info(dtype).name;
     }
   }
 }
@@ -217,7 +217,8 @@ TEST_P(Linear, InterleavedProductsAreTheSameAloneAndInABatch) {
 
 TEST_P(Linear, FaultsAndExtremesOfActivationsStayVisibleInQuantisedProducts) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
-  for (DType dtype : {DType::kQ4_0, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K}) {
+  for (DType dtype : weight_dtypes()) {
+    if (dtype_info(dtype).block_size == 1) continue;
     SCOPED_TRACE(dtype_info(dtype).name);
     const HostWeight w = random_weight(random_, {20, 256}, dtype);
     Matrix x = Matrix::random(random_, 6, 256), got(6, 20), want(6, 20);

@@ -1,5 +1,5 @@
 // x W^T for matrices in the layout of cpu/interleaved.h: activations are 16-bit fixed-point numbers, and every product of a
-// code with one goes through VPDPBUSD twice, for its high and its low byte. Sums within a block of 32 (16 for Q6_K) are
+// code with one goes through VPDPBUSD twice, for its high and its low byte. Sums within a block of 32 (16 where the type scales so few) are
 // exact integers; block sums are added up in f32 in the order of the blocks. A token's numbers therefore do not depend on
 // how many others there are.
 //
@@ -10,8 +10,7 @@
 
 #include <limits>
 
-#include "cpu/interleaved.h"
-#include "cpu/isa/inline.h"
+#include "cpu/isa/avx512vnni/formats.h"
 
 namespace mla::cpu::avx512vnni {
 namespace {
@@ -24,84 +23,10 @@ MLA_INLINE __m512i quad(const int8_t* p) {
   __builtin_memcpy(&bytes, p, 4);
   return _mm512_set1_epi32(bytes);
 }
-MLA_INLINE __m512 halves(const uint16_t* p) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-MLA_INLINE __m512 bytes_u8(const uint8_t* p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
-MLA_INLINE __m512 bytes_i8(const int8_t* p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
-/// Quad q out of vectors of nibbles.
-template <int q>
-MLA_INLINE __m512i nibbles(const uint8_t (&codes)[4][64]) {
-  const __m512i both = _mm512_loadu_si512(codes[q % 4]);
-  return _mm512_and_si512(q < 4 ? both : _mm512_srli_epi16(both, 4), _mm512_set1_epi8(15));
-}
-
-// What differs between formats, for 32 elements ("a part"). kZeroBits: the code of zero is 2^kZeroBits; -1: the format
-// subtracts a minimum instead. kScales: scales in a part.
-
-struct FormatQ4_0 {
-  using Unit = UnitQ4_0;
-  static constexpr int kParts = 1, kScales = 1, kZeroBits = 3;
-  __m512 d;
-  MLA_INLINE FormatQ4_0 begin(const Unit& u) { return {halves(u.d)}; }
-  MLA_INLINE __m512 scale(const FormatQ4_0& f, const Unit&, int, int) { return f.d; }
-  template <int q>
-  MLA_INLINE __m512i code(const Unit& u, int) {
-    return nibbles<q>(u.codes);
-  }
-};
-struct FormatQ8_0 {
-  using Unit = UnitQ8_0;
-  static constexpr int kParts = 1, kScales = 1, kZeroBits = 7;
-  __m512 d;
-  MLA_INLINE FormatQ8_0 begin(const Unit& u) { return {halves(u.d)}; }
-  MLA_INLINE __m512 scale(const FormatQ8_0& f, const Unit&, int, int) { return f.d; }
-  template <int q>
-  MLA_INLINE __m512i code(const Unit& u, int) {
-    return _mm512_loadu_si512(u.codes[q]);
-  }
-};
-struct FormatQ4_K {
-  using Unit = UnitQ4_K;
-  static constexpr int kParts = 8, kScales = 1, kZeroBits = -1;
-  __m512 d, dmin;
-  MLA_INLINE FormatQ4_K begin(const Unit& u) { return {halves(u.d), halves(u.dmin)}; }
-  MLA_INLINE __m512 scale(const FormatQ4_K& f, const Unit& u, int p, int) {
-    return _mm512_mul_ps(f.d, bytes_u8(u.parts[p].scale));
-  }
-  MLA_INLINE __m512 minimum(const FormatQ4_K& f, const Unit& u, int p) {
-    return _mm512_mul_ps(f.dmin, bytes_u8(u.parts[p].min));
-  }
-  template <int q>
-  MLA_INLINE __m512i code(const Unit& u, int p) {
-    return nibbles<q>(u.parts[p].codes);
-  }
-};
-struct FormatQ6_K {
-  using Unit = UnitQ6_K;
-  static constexpr int kParts = 8, kScales = 2, kZeroBits = 5;
-  __m512 d;
-  MLA_INLINE FormatQ6_K begin(const Unit& u) { return {halves(u.d)}; }
-  MLA_INLINE __m512 scale(const FormatQ6_K& f, const Unit& u, int p, int h) {
-    return _mm512_mul_ps(f.d, bytes_i8(u.parts[p].scale[h]));
-  }
-  template <int q>
-  MLA_INLINE __m512i code(const Unit& u, int p) {
-    // Bits 2 (q % 4) and up of a byte, moved to bits 4 and 5; what a 16-bit shift brings from the neighbour is masked out.
-    const __m512i pairs = _mm512_loadu_si512(u.parts[p].high[q / 4]);
-    constexpr int kFrom = 2 * (q % 4);
-    const __m512i moved = kFrom < 4 ? _mm512_slli_epi16(pairs, 4 - kFrom) : _mm512_srli_epi16(pairs, kFrom - 4);
-    return _mm512_or_si512(nibbles<q>(u.parts[p].low), _mm512_and_si512(moved, _mm512_set1_epi8(0x30)));
-  }
-};
 
 /// total[t] += the part's 32 elements of 16 rows times those of token t.
-template <class Format, int T>
-MLA_INLINE void add_part(const Format& format, const typename Format::Unit& unit, int p, const FixedBlock* const (&x)[T],
+template <class Format, int T, class Shared>
+MLA_INLINE void add_part(const Shared& format, const typename Format::Unit& unit, int p, const FixedBlock* const (&x)[T],
                          __m512 (&total)[T]) {
   each<Format::kScales>([&]<int h>() MLA_INLINE_LAMBDA {
     __m512i hi[T], lo[T];
@@ -129,9 +54,14 @@ MLA_INLINE void add_part(const Format& format, const typename Format::Unit& unit
       total[t] = _mm512_fmadd_ps(sum, _mm512_mul_ps(scale, _mm512_set1_ps(x[t]->scale)), total[t]);
     });
   });
-  if constexpr (Format::kZeroBits < 0) {
-    const __m512 minimum = Format::minimum(format, unit, p);
-    each<T>([&]<int t>() MLA_INLINE_LAMBDA { total[t] = _mm512_fnmadd_ps(minimum, _mm512_set1_ps(x[t]->sum), total[t]); });
+  if constexpr (Format::kOffsets > 0) {
+    each<Format::kOffsets>([&]<int h>() MLA_INLINE_LAMBDA {
+      const __m512 offset = Format::offset(format, unit, p, h);
+      each<T>([&]<int t>() MLA_INLINE_LAMBDA {
+        const float sum = Format::kOffsets == 1 ? x[t]->sum : x[t]->half_sum[h];
+        total[t] = _mm512_fmadd_ps(offset, _mm512_set1_ps(sum), total[t]);
+      });
+    });
   }
 }
 
@@ -151,7 +81,7 @@ void group_tokens(const ProductArgs& a, int64_t row, int64_t first_token) {
       for (size_t at = 0; at < sizeof(Unit); at += 64)
         _mm_prefetch(reinterpret_cast<const char*>(unit) + kPrefetchBytes + at, _MM_HINT_T0);
     }
-    const Format format = Format::begin(*unit);
+    const auto format = Format::begin(*unit);
     for (int p = 0; p < Format::kParts; ++p) {
       add_part<Format, T>(format, *unit, p, x, total);
       each<T>([&]<int t>() MLA_INLINE_LAMBDA { ++x[t]; });
@@ -204,6 +134,7 @@ void fix(const float* x, int64_t n, FixedBlock* out) noexcept {
     out->minus_sum = out->minus_half[0] + out->minus_half[1];
     out->scale = fault == 0.0F ? (any ? most / kLargest : 0.0F) : std::numeric_limits<float>::quiet_NaN();
     out->sum = -out->scale * static_cast<float>(out->minus_sum);
+    for (int h = 0; h < 2; ++h) out->half_sum[h] = -out->scale * static_cast<float>(out->minus_half[h]);
   }
 }
 
@@ -212,9 +143,17 @@ void fix(const float* x, int64_t n, FixedBlock* out) noexcept {
 void fill_interleaved(Kernels& kernels) {
   kernels.fix = fix;
   kernels.interleaved_product[static_cast<int>(DType::kQ4_0)] = product<FormatQ4_0>;
+  kernels.interleaved_product[static_cast<int>(DType::kQ4_1)] = product<FormatQ4_1>;
+  kernels.interleaved_product[static_cast<int>(DType::kQ5_0)] = product<FormatQ5_0>;
+  kernels.interleaved_product[static_cast<int>(DType::kQ5_1)] = product<FormatQ5_1>;
   kernels.interleaved_product[static_cast<int>(DType::kQ8_0)] = product<FormatQ8_0>;
+  kernels.interleaved_product[static_cast<int>(DType::kQ2_K)] = product<FormatQ2_K>;
+  kernels.interleaved_product[static_cast<int>(DType::kQ3_K)] = product<FormatQ3_K>;
   kernels.interleaved_product[static_cast<int>(DType::kQ4_K)] = product<FormatQ4_K>;
+  kernels.interleaved_product[static_cast<int>(DType::kQ5_K)] = product<FormatQ5_K>;
   kernels.interleaved_product[static_cast<int>(DType::kQ6_K)] = product<FormatQ6_K>;
+  kernels.interleaved_product[static_cast<int>(DType::kIQ4_NL)] = product<FormatIQ4_NL>;
+  kernels.interleaved_product[static_cast<int>(DType::kIQ4_XS)] = product<FormatIQ4_XS>;
 }
 
 }  // namespace mla::cpu::avx512vnni
