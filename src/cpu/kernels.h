@@ -116,6 +116,28 @@ struct AttendArgs {
   float* values_sum = nullptr;  ///< state: sum of exp(score - largest) * value, 0 at first; pad_depth(d_v) apart
 };
 
+/// The same for few queries of each of neighbouring KV heads, which read rows where they lie, a row's heads together: what
+/// they need is memory bandwidth. Arrays over queries are [n_groups, group_queries].
+struct AttendRowsArgs {
+  TileSource source;  ///< with the segments of n_groups keys and as many values
+  const float* const* queries = nullptr;
+  int64_t n_groups = 0;
+  int64_t group_queries = 0;
+  const int32_t* visible = nullptr;  ///< [group_queries]
+  float scale = 0.0F;
+  float* rows = nullptr;    ///< attend_rows_size() floats to work in
+  float* scores = nullptr;  ///< [n_groups, group_queries, kTileRows] to work in
+  float* largest = nullptr;
+  float* sum = nullptr;
+  float* values_sum = nullptr;
+};
+inline constexpr int64_t kFewQueries = 4;  ///< most queries of a KV head for which this is worth it
+inline constexpr int64_t kRowsTogether = 4;
+/// Rows whose format the kernels decode first.
+constexpr int64_t attend_rows_size(int64_t n_groups, int64_t d_k, int64_t d_v) {
+  return kRowsTogether * n_groups * (d_k > d_v ? d_k : d_v);
+}
+
 struct Kernels;
 
 /// Attention of a block of queries over tiles, in one arithmetic. Sizes are bytes of memory, to be aligned to 64.
@@ -148,6 +170,7 @@ struct Kernels {
   void (*decode_row[kDTypeCount])(const WeightMatrix&, int64_t row, float* out) noexcept = {};
 
   // -- attention (isa/attention-inl.h) --
+  void (*attend_rows)(const Kernels&, const AttendRowsArgs&) noexcept = nullptr;
   TileKernels f32_tiles;
   TileKernels bf16_tiles;  ///< null where there are no bf16 products
   void (*block_product)(const BlockProduct&) noexcept = nullptr;  ///< likewise

@@ -56,13 +56,17 @@ class Run {
 
   void plan() {
     for (const PagedAttention::Sequence& sequence : job_.sequences) plan(sequence);
-    int64_t most = 0, most_queries_size = 0;
+    int64_t most = 0, most_queries_size = 0, tile_size = kernels_.tile_size(job_.d_k, job_.d_v);
     for (const Task& task : tasks_) {
       most = std::max(most, n_queries(task));
-      most_queries_size = std::max(most_queries_size, (task.group_end - task.group_begin) * queries_size(task));
+      const int64_t n_groups = task.group_end - task.group_begin;
+      most_queries_size = std::max(most_queries_size, n_groups * queries_size(task));
+      if (reads_rows_in_place(task)) {
+        tile_size = std::max(tile_size, attend_rows_size(n_groups, job_.d_k, job_.d_v) * static_cast<int64_t>(sizeof(float)));
+      }
     }
     for (int i = 0; i < backend_.n_threads(); ++i) {
-      buffers_.push_back({backend_.work<std::byte>(most_queries_size), backend_.work<std::byte>(kernels_.tile_size(job_.d_k, job_.d_v)),
+      buffers_.push_back({backend_.work<std::byte>(most_queries_size), backend_.work<std::byte>(tile_size),
                           backend_.work<float>(most * kTileRows), backend_.work<float>(state_size(most, job_.d_v)),
                           backend_.work<const float*>(most), backend_.work<int32_t>(most)});
     }
@@ -131,6 +135,38 @@ class Run {
       b.rows[q] = task.sequence->queries + (task.token_begin + q % n_group / heads) * job_.query_stride +
                   ((task.group_begin + q / n_group) * heads + q % heads) * job_.d_k;
     }
+    if (reads_rows_in_place(task)) {
+      attend_rows(task, b, state);
+    } else {
+      attend_tiles(task, b, state);
+    }
+    if (task.n_ranges == 1) write(task, state);
+  }
+
+  bool reads_rows_in_place(const Task& task) const { return !job_.value_in_key && group_queries(task) <= kFewQueries; }
+
+  /// How many of a tile's rows each query of a group sees.
+  void set_visible(const Task& task, int64_t first, int64_t n_rows, int32_t* visible) const {
+    for (int64_t q = 0; q < group_queries(task); ++q) {
+      const int64_t sees = task.sequence->slice->n_past + task.token_begin + q / job_.group_heads + 1 - first;
+      visible[q] = static_cast<int32_t>(std::clamp<int64_t>(sees, 0, n_rows));
+    }
+  }
+
+  void attend_rows(const Task& task, const Buffers& b, const State& state) {
+    AttendRowsArgs args{.queries = b.rows, .n_groups = task.group_end - task.group_begin, .group_queries = group_queries(task),
+                        .visible = b.visible, .scale = job_.scale, .rows = reinterpret_cast<float*>(b.tile), .scores = b.scores,
+                        .largest = state.largest, .sum = state.sum, .values_sum = state.values};
+    for (int64_t first = task.row_begin; first < task.row_end; first += kTileRows) {
+      const int64_t n_rows = std::min(kTileRows, task.row_end - first);
+      set_visible(task, first, n_rows, b.visible);
+      args.source = source(*task.sequence->slice, task.group_begin, task.group_end, first, n_rows);
+      backend_.kernels().attend_rows(backend_.kernels(), args);
+    }
+  }
+
+  void attend_tiles(const Task& task, const Buffers& b, const State& state) {
+    const int64_t n_group = group_queries(task);
     for (int64_t g = 0; g < task.group_end - task.group_begin; ++g) {
       kernels_.pack_queries(b.rows + g * n_group, n_group, job_.d_k, b.queries + g * queries_size(task));
     }
@@ -141,16 +177,12 @@ class Run {
     args.visible = b.visible;
     args.scale = job_.scale;
     args.scores = b.scores;
-    const SequenceSlice& s = *task.sequence->slice;
     for (int64_t first = task.row_begin; first < task.row_end; first += kTileRows) {
       const int64_t n_rows = std::min(kTileRows, task.row_end - first);
-      for (int64_t q = 0; q < n_group; ++q) {
-        const int64_t sees = s.n_past + task.token_begin + q / heads + 1 - first;
-        b.visible[q] = static_cast<int32_t>(std::clamp<int64_t>(sees, 0, n_rows));
-      }
+      set_visible(task, first, n_rows, b.visible);
       for (int64_t g = task.group_begin; g < task.group_end; ++g) {
         const int64_t index = g - task.group_begin, q = index * n_group;
-        kernels_.load_tile(backend_.kernels(), source(s, g, first, n_rows), b.tile, args.tile);
+        kernels_.load_tile(backend_.kernels(), source(*task.sequence->slice, g, g + 1, first, n_rows), b.tile, args.tile);
         args.queries = b.queries + index * queries_size(task);
         args.largest = state.largest + q;
         args.sum = state.sum + q;
@@ -158,17 +190,17 @@ class Run {
         kernels_.attend(backend_.kernels(), args);
       }
     }
-    if (task.n_ranges == 1) write(task, state);
   }
 
-  /// Rows first ... first + n_rows - 1 of a page, as group g sees them.
-  TileSource source(const SequenceSlice& slice, int64_t g, int64_t first, int64_t n_rows) const {
+  /// Rows first ... first + n_rows - 1 of a page, as groups group_begin ... group_end - 1 see them.
+  TileSource source(const SequenceSlice& slice, int64_t group_begin, int64_t group_end, int64_t first, int64_t n_rows) const {
     const std::span<const RowSegment> segments = cache_.layout->segments();
     TileSource source{.rows = reinterpret_cast<const uint8_t*>(cache_.row(slice, first)), .row_bytes = cache_.layout->row_bytes(),
                       .n_rows = n_rows, .keys = segments, .d_k = job_.d_k, .d_v = job_.d_v};
     if (job_.value_in_key) return source;
-    source.keys = segments.subspan(static_cast<size_t>(g), 1);
-    source.values = segments.subspan(static_cast<size_t>(job_.n_groups + g), 1);
+    const auto n = static_cast<size_t>(group_end - group_begin);
+    source.keys = segments.subspan(static_cast<size_t>(group_begin), n);
+    source.values = segments.subspan(static_cast<size_t>(job_.n_groups + group_begin), n);
     return source;
   }
 

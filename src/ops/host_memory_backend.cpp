@@ -77,6 +77,7 @@ Result<std::shared_ptr<std::byte>> HostMemoryBackend::allocate_pages(int64_t byt
                     "a smaller row format",
                     bytes, static_cast<double>(bytes) / (1 << 30), std::strerror(errno)));
   }
+  madvise(memory, size, MADV_HUGEPAGE);  // a wish: rows of wide caches lie pages apart
   return std::shared_ptr<std::byte>(static_cast<std::byte*>(memory),
                                     [size](std::byte* p) { munmap(p, size); });
 }

@@ -193,7 +193,148 @@ static float tanh_dot(const float* a, const float* b, const float* v, int64_t n)
   return sum(sums);
 }
 
+// -- few queries
+// ------------------------------------------------------------------------------------------------------
+
+/// Elements of a row as f32 vectors, and how many bytes an element takes.
+struct ReadF32 {
+  static constexpr int64_t kBytes = 4;
+  MLA_INLINE F32 vector(const uint8_t* p) { return load(reinterpret_cast<const float*>(p)); }
+};
+struct ReadBf16 {
+  static constexpr int64_t kBytes = 2;
+  MLA_INLINE F32 vector(const uint8_t* p) { return load_bf16(p); }
+};
+
+/// The last n < kLanes elements; the others are 0.
+template <class Read>
+MLA_INLINE F32 read_n(const uint8_t* p, int64_t n) {
+  alignas(64) uint8_t last[Read::kBytes * kLanes] = {};
+  std::memcpy(last, p, static_cast<size_t>(n * Read::kBytes));
+  return Read::vector(last);
+}
+
+/// out[r] = q . row r for R rows, `stride` bytes apart.
+template <class Read, int R>
+MLA_INLINE void dot_rows(const float* q, const uint8_t* rows, int64_t stride, int64_t n, float* out) {
+  F32 sums[R];
+  each<R>([&]<int r>() MLA_INLINE_LAMBDA { sums[r] = zero(); });
+  int64_t k = 0;
+  for (; k + kLanes <= n; k += kLanes) {
+    const F32 query = load(q + k);
+    each<R>([&]<int r>() MLA_INLINE_LAMBDA {
+      const uint8_t* at = rows + r * stride + k * Read::kBytes;
+      prefetch(at + kRowsTogether * stride);
+      sums[r] = fma(query, Read::vector(at), sums[r]);
+    });
+  }
+  if (k < n) {
+    const F32 query = load_n(q + k, n - k);
+    each<R>([&]<int r>() MLA_INLINE_LAMBDA {
+      sums[r] = fma(query, read_n<Read>(rows + r * stride + k * Read::kBytes, n - k), sums[r]);
+    });
+  }
+  each<R>([&]<int r>() MLA_INLINE_LAMBDA { out[r] = sum(sums[r]); });
+}
+
+/// out[0 ... n) += sum over R rows of p[r] row r.
+template <class Read, int R>
+MLA_INLINE void add_rows(const float* p, const uint8_t* rows, int64_t stride, int64_t n, float* out) {
+  F32 weights[R];
+  each<R>([&]<int r>() MLA_INLINE_LAMBDA { weights[r] = set1(p[r]); });
+  int64_t c = 0;
+  for (; c + kLanes <= n; c += kLanes) {
+    F32 total = load(out + c);
+    each<R>([&]<int r>() MLA_INLINE_LAMBDA {
+      const uint8_t* at = rows + r * stride + c * Read::kBytes;
+      prefetch(at + kRowsTogether * stride);
+      total = fma(weights[r], Read::vector(at), total);
+    });
+    store(out + c, total);
+  }
+  if (c == n) return;
+  F32 total = load_n(out + c, n - c);
+  each<R>([&]<int r>() MLA_INLINE_LAMBDA {
+    total = fma(weights[r], read_n<Read>(rows + r * stride + c * Read::kBytes, n - c), total);
+  });
+  store_n(out + c, total, n - c);
+}
+
+/// Rows r ... r + R - 1 against every query that sees them; `at(g)` is where group g's elements of row r lie.
+template <class Read, int R, class At>
+MLA_INLINE void score_rows(const AttendRowsArgs& a, int64_t r, int64_t stride, At at) {
+  for (int64_t g = 0; g < a.n_groups; ++g) {
+    for (int64_t m = 0; m < a.group_queries; ++m) {
+      const int64_t q = g * a.group_queries + m;
+      dot_rows<Read, R>(a.queries[q], at(g), stride, a.source.d_k, a.scores + q * kTileRows + r);
+    }
+  }
+}
+template <class Read, int R, class At>
+MLA_INLINE void sum_rows(const AttendRowsArgs& a, int64_t r, int64_t stride, At at) {
+  for (int64_t g = 0; g < a.n_groups; ++g) {
+    for (int64_t m = 0; m < a.group_queries; ++m) {
+      const int64_t q = g * a.group_queries + m;
+      const float* p = a.scores + q * kTileRows + r;
+      float* out = a.values_sum + q * pad_depth(a.source.d_v);
+      if (a.visible[m] >= r + R) {
+        add_rows<Read, R>(p, at(g), stride, a.source.d_v, out);
+      } else {  // a probability of 0 would not silence a NaN
+        for (int64_t i = 0; r + i < a.visible[m]; ++i) add_rows<Read, 1>(p + i, at(g) + i * stride, stride, a.source.d_v, out);
+      }
+    }
+  }
+}
+
+/// step.template operator()<Read, R>(r, stride, at) over all rows, kRowsTogether at a time.
+template <class Step>
+MLA_INLINE void for_rows(const Kernels& kernels, const AttendRowsArgs& a, std::span<const RowSegment> segments, int64_t width,
+                         Step step) {
+  const TileSource& s = a.source;
+  const RowFormat format = segments.front().format;
+  for (int64_t r = 0; r < s.n_rows;) {
+    const int64_t n = s.n_rows - r < kRowsTogether ? 1 : kRowsTogether;
+    const uint8_t* rows = s.rows + r * s.row_bytes;
+    const auto in_place = [&](int64_t g) MLA_INLINE_LAMBDA { return rows + segments[static_cast<size_t>(g)].byte_offset; };
+    const auto run = [&]<class Read>(int64_t stride, auto at) MLA_INLINE_LAMBDA {
+      n == 1 ? step.template operator()<Read, 1>(r, stride, at) : step.template operator()<Read, kRowsTogether>(r, stride, at);
+    };
+    if (format == RowFormat::kF32) {
+      run.template operator()<ReadF32>(s.row_bytes, in_place);
+    } else if (format == RowFormat::kBF16) {
+      run.template operator()<ReadBf16>(s.row_bytes, in_place);
+    } else {
+      const int64_t stride = a.n_groups * width;
+      for (int64_t i = 0; i < n; ++i) {
+        for (int64_t g = 0; g < a.n_groups; ++g)
+          kernels.decode_segment(segments[static_cast<size_t>(g)], rows + i * s.row_bytes, a.rows + i * stride + g * width);
+      }
+      run.template operator()<ReadF32>(stride * 4, [&](int64_t g) MLA_INLINE_LAMBDA {
+        return reinterpret_cast<const uint8_t*>(a.rows + g * width);
+      });
+    }
+    r += n;
+  }
+}
+
+static void attend_rows(const Kernels& kernels, const AttendRowsArgs& a) noexcept {
+  for_rows(kernels, a, a.source.keys, a.source.d_k, [&]<class Read, int R>(int64_t r, int64_t stride, auto at) MLA_INLINE_LAMBDA {
+    score_rows<Read, R>(a, r, stride, at);
+  });
+  for (int64_t q = 0; q < a.n_groups * a.group_queries; ++q) {
+    const float factor =
+        softmax_step(a.scores + q * kTileRows, a.visible[q % a.group_queries], a.scale, a.largest[q], a.sum[q]);
+    if (factor == 1.0F) continue;
+    float* sums = a.values_sum + q * pad_depth(a.source.d_v);
+    for (int64_t i = 0; i < a.source.d_v; ++i) sums[i] *= factor;
+  }
+  for_rows(kernels, a, a.source.values, a.source.d_v, [&]<class Read, int R>(int64_t r, int64_t stride, auto at) MLA_INLINE_LAMBDA {
+    sum_rows<Read, R>(a, r, stride, at);
+  });
+}
+
 void fill_attention(Kernels& kernels) {
+  kernels.attend_rows = attend_rows;
   kernels.f32_tiles = {.queries_size = queries_size, .pack_queries = pack_queries, .tile_size = tile_size,
                        .load_tile = load_tile, .attend = attend, .projections_size = projections_size,
                        .pack_projections = pack_projections, .expanded_size = expanded_size, .expand_tile = expand_tile};
