@@ -206,11 +206,13 @@ TEST_P(Linear, InterleavedProductsAreTheSameAloneAndInABatch) {
     if (cpu::kernels_for(GetParam()).interleaved_product[static_cast<size_t>(dtype)] == nullptr) continue;
     const HostWeight w = random_weight(random_, {37, 512}, dtype);
     const Weight packed = w.pack(*cpu_);
-    Matrix x = Matrix::random(random_, 143, 512), batch(143, 37), alone(1, 37);
-    cpu_->linear(x.view(), *packed, nullptr, batch.view());
-    for (int64_t t = 0; t < 143; ++t) {
-      cpu_->linear(x.view().rows(t, 1), *packed, nullptr, alone.view());
-      EXPECT_TRUE(all_equal(std::span(batch.view().row(t), 37), alone.data)) << dtype_info(dtype).name << " token " << t;
+    Matrix x = Matrix::random(random_, 143, 512), batch(143, 37), alone(143, 37);
+    for (int64_t t = 0; t < 143; ++t) cpu_->linear(x.view().rows(t, 1), *packed, nullptr, alone.view().rows(t, 1));
+    for (int64_t n : {2, 3, 4, 5, 6, 7, 8, 9, 12, 143}) {
+      cpu_->linear(x.view().rows(0, n), *packed, nullptr, batch.view().rows(0, n));
+      EXPECT_TRUE(all_equal(std::span(batch.data).first(static_cast<size_t>(n * 37)),
+                            std::span(alone.data).first(static_cast<size_t>(n * 37))))
+          << dtype_info(dtype).name << ", " << n << " tokens";
     }
   }
 }

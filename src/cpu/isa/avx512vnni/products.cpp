@@ -1,10 +1,12 @@
 // x W^T for matrices in the layout of cpu/interleaved.h: activations are 16-bit fixed-point numbers, and every product of a
-// code with one goes through VPDPBUSD twice, for its high and its low byte. Sums within a block of 32 (16 where the type scales so few) are
-// exact integers; block sums are added up in f32 in the order of the blocks. A token's numbers therefore do not depend on
-// how many others there are.
+// code with one goes through VPDPBUSD twice, for its high and its low byte. Sums within a block of 32 (16 where the type
+// scales so few) are exact integers; block sums are added up in f32 in the order of the blocks. A token's numbers therefore
+// do not depend on how many others there are.
 //
-// Measured on one Zen 4 core, 2048 x 2048. One token, GB/s of weights from memory (from the L2 cache): Q4_0 20 (34),
-// Q8_0 21 (54), Q4_K 18 (35), Q6_K 12 (29). 256 tokens: 134-171 GFLOP/s, where multiply-adds in f32 reach 118 at most.
+// Measured on one Zen 4 core, 2048 x 2048, weights from memory that gives the core 30 GB/s. One token: 28-30 GB/s, but Q5_0 22,
+// Q3_K 22 and Q2_K 19. 8 tokens and more: 186-205 GFLOP/s with one scale a part, 165-175 with two, where VPDPBUSD alone would
+// do 239 (one a cycle, on the two pipes that multiply floats too: 16 + 2 to 6 of them for a part and a token) and
+// multiply-adds in f32 118.
 
 #include <immintrin.h>
 
@@ -15,8 +17,16 @@
 namespace mla::cpu::avx512vnni {
 namespace {
 
-constexpr int64_t kTokenChunk = 64;        // fixed-point rows that stay in the L2 cache while groups pass over them
+constexpr int64_t kTokenChunk = 64;  // fixed-point rows that stay in the L2 cache while groups pass over them
+
+/// Weights are fetched so far ahead, a part at a time: more at once would fill the core's line buffers and stall it. With
+/// many tokens, whose activations need the L1 cache, they come as near as the L2 cache.
 constexpr int64_t kPrefetchBytes = 4096;
+template <int bytes, int n_tokens>
+MLA_INLINE void prefetch_part(const void* part) {
+  const char* ahead = static_cast<const char*>(part) + kPrefetchBytes;
+  MLA_UNROLL for (int at = 0; at < bytes; at += 64) _mm_prefetch(ahead + at, n_tokens < 3 ? _MM_HINT_T0 : _MM_HINT_T1);
+}
 
 MLA_INLINE __m512i quad(const int8_t* p) {
   int32_t bytes;
@@ -28,6 +38,7 @@ MLA_INLINE __m512i quad(const int8_t* p) {
 template <class Format, int T, class Shared>
 MLA_INLINE void add_part(const Shared& format, const typename Format::Unit& unit, int p, const FixedBlock* const (&x)[T],
                          __m512 (&total)[T]) {
+  __m512 part[T];
   each<Format::kScales>([&]<int h>() MLA_INLINE_LAMBDA {
     __m512i hi[T], lo[T];
     each<T>([&]<int t>() MLA_INLINE_LAMBDA {
@@ -51,7 +62,8 @@ MLA_INLINE void add_part(const Shared& format, const typename Format::Unit& unit
     const __m512 scale = Format::scale(format, unit, p, h);
     each<T>([&]<int t>() MLA_INLINE_LAMBDA {
       const __m512 sum = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(hi[t], 8), lo[t]));
-      total[t] = _mm512_fmadd_ps(sum, _mm512_mul_ps(scale, _mm512_set1_ps(x[t]->scale)), total[t]);
+      part[t] = h == 0 ? _mm512_mul_ps(sum, scale) : _mm512_fmadd_ps(sum, scale, part[t]);
+      if (h == Format::kScales - 1) total[t] = _mm512_fmadd_ps(part[t], _mm512_set1_ps(x[t]->scale), total[t]);
     });
   });
   if constexpr (Format::kOffsets > 0) {
@@ -65,10 +77,11 @@ MLA_INLINE void add_part(const Shared& format, const typename Format::Unit& unit
   }
 }
 
-/// Rows row ... row + 15 times T tokens.
+/// Rows row ... row + 15 times T tokens. Returns T.
 template <class Format, int T>
-void group_tokens(const ProductArgs& a, int64_t row, int64_t first_token) {
+int64_t group_tokens(const ProductArgs& a, int64_t row, int64_t first_token) {
   using Unit = typename Format::Unit;
+  constexpr int kPartBytes = static_cast<int>(sizeof(Unit)) / Format::kParts;
   const auto* unit = reinterpret_cast<const Unit*>(a.weight.row(row));
   const FixedBlock* x[T];
   __m512 total[T];
@@ -77,12 +90,9 @@ void group_tokens(const ProductArgs& a, int64_t row, int64_t first_token) {
     total[t] = _mm512_setzero_ps();
   });
   for (int64_t k = 0; k < a.weight.n_in; k += Unit::kElements, ++unit) {
-    if constexpr (T == 1) {
-      for (size_t at = 0; at < sizeof(Unit); at += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(unit) + kPrefetchBytes + at, _MM_HINT_T0);
-    }
     const auto format = Format::begin(*unit);
     for (int p = 0; p < Format::kParts; ++p) {
+      prefetch_part<kPartBytes, T>(reinterpret_cast<const char*>(unit) + p * kPartBytes);
       add_part<Format, T>(format, *unit, p, x, total);
       each<T>([&]<int t>() MLA_INLINE_LAMBDA { ++x[t]; });
     }
@@ -93,6 +103,19 @@ void group_tokens(const ProductArgs& a, int64_t row, int64_t first_token) {
   each<T>([&]<int t>() MLA_INLINE_LAMBDA {
     _mm512_mask_storeu_ps(a.out + (first_token + t) * a.out_stride + row, mask, _mm512_add_ps(total[t], bias));
   });
+  return T;
+}
+
+/// The first few of n tokens. One is left over only where it is the only one: alone it takes half as long again. Eight
+/// tokens with two scales a part do not fit into the registers.
+template <class Format>
+int64_t some_tokens(const ProductArgs& a, int64_t row, int64_t first_token, int64_t n) {
+  if constexpr (Format::kScales == 1) {
+    if (n >= 8) return group_tokens<Format, 8>(a, row, first_token);
+  }
+  if (n == 4 || n >= 6) return group_tokens<Format, 4>(a, row, first_token);
+  if (n >= 3) return group_tokens<Format, 3>(a, row, first_token);
+  return n == 2 ? group_tokens<Format, 2>(a, row, first_token) : group_tokens<Format, 1>(a, row, first_token);
 }
 
 template <class Format>
@@ -100,11 +123,7 @@ void product(const ProductArgs& a) noexcept {
   for (int64_t chunk = 0; chunk < a.n_tokens; chunk += kTokenChunk) {
     const int64_t end = a.n_tokens - chunk < kTokenChunk ? a.n_tokens : chunk + kTokenChunk;
     for (int64_t row = a.row_begin; row < a.row_end; row += kGroupRows) {
-      int64_t t = chunk;
-      for (; t + 8 <= end; t += 8) group_tokens<Format, 8>(a, row, t);
-      for (; t + 4 <= end; t += 4) group_tokens<Format, 4>(a, row, t);
-      for (; t + 2 <= end; t += 2) group_tokens<Format, 2>(a, row, t);
-      for (; t < end; ++t) group_tokens<Format, 1>(a, row, t);
+      for (int64_t t = chunk; t < end;) t += some_tokens<Format>(a, row, t, end - t);
     }
   }
 }
