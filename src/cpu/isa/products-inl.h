@@ -6,9 +6,9 @@
 // tokens pass over them in register blocks (tile-inl.h); bound by multiply-adds. Both sum in f32 with kLanes
 // or more partial sums: error about sqrt(n_in) * 2^-24 of the sum of magnitudes.
 //
-// Measured on one Zen 4 core with AVX-512, 2048 x 2048. One token, GB/s of weights from memory: Q4_0 10.9, Q8_0 10.0,
-// Q4_K 9.0, Q5_K 7.8, Q6_K 7.7, BF16 13.5. Four tokens: Q4_0 70 GFLOP/s. 256 tokens: 95-99 GFLOP/s whatever the type, of
-// 118 that the core's multiply-adds reach.
+// Measured on one Zen 4 core with AVX-512, 2048 x 2048. One token, GB/s of weights from memory that gives the core 30: F32, F16
+// and BF16 20-28, FP8 13.6, Q4_0 10, Q8_0 12.6, Q4_K 8.4. Four tokens: BF16 109 GFLOP/s, FP8 71, Q4_0 52. 256 tokens: 95-105
+// GFLOP/s whatever the type, of 118 that the core's multiply-adds reach.
 
 #include <type_traits>
 
@@ -21,7 +21,8 @@ namespace mla::cpu::MLA_CPU_ISA {
 inline constexpr int64_t kPrefetchBytes = 4096;
 
 /// Partial-sum registers of one (row, token) pair.
-constexpr int sum_registers(int n_tokens) {
+constexpr int sum_registers(int n_rows, int n_tokens) {
+  if (n_rows * n_tokens >= 16) return 1;
   return kLanes == 16 ? 2 : n_tokens == 1 ? 4 : n_tokens == 2 ? 2 : 1;
 }
 
@@ -30,11 +31,17 @@ MLA_INLINE float factor_at(const WeightMatrix& w, int64_t row, int64_t k) {
   return w.block_scale == nullptr ? 1.0F
                                   : w.block_scale[row / w.scale_block * w.scale_stride + k / w.scale_block];
 }
+/// Where the elements that share k's factor end.
+MLA_INLINE int64_t factor_end(const WeightMatrix& w, int64_t k) {
+  if (w.block_scale == nullptr) return w.n_in;
+  const int64_t end = (k / w.scale_block + 1) * w.scale_block;
+  return end < w.n_in ? end : w.n_in;
+}
 template <class Format>
 MLA_INLINE void apply_factor(const WeightMatrix& weight, int64_t row, int64_t k, F32* w) {
   if constexpr (std::is_same_v<Format, FormatF8E4M3>) {
     const F32 factor = set1(factor_at(weight, row, k));
-    each<kVectors>([&]<int j>() MLA_INLINE_LAMBDA { w[j] = mul(w[j], factor); });
+    each<kVectors>([&]<int j>() MLA_INLINE_LAMBDA { w[j] = mul(mul(w[j], set1(kF8Unit)), factor); });
   }
 }
 
@@ -42,6 +49,14 @@ MLA_INLINE void apply_factor(const WeightMatrix& weight, int64_t row, int64_t k,
 template <class Format>
 constexpr bool is_plain() {
   return Format::kBytes % 32 == 0 && Format::kSize == 32;
+}
+
+/// Weight rows multiplied side by side. Plain types take little decoding: one or two tokens read one row after the other, a single
+/// stream that the hardware fetches ahead; four tokens are bound by multiply-adds and share what is loaded of them.
+template <class Format>
+constexpr int thin_rows_of(int n_tokens) {
+  if (!is_plain<Format>()) return kThinRows;
+  return n_tokens <= 2 ? 1 : kLanes == 16 ? 4 : kThinRows;
 }
 
 /// Elements k ... n_in - 1 of a row of a plain type, fewer than 32, as f32 (with zeros behind them).
@@ -67,8 +82,22 @@ static float tail_product(const WeightMatrix& weight, int64_t row, int64_t k, co
 
 template <class Format, int T, int R>
 struct ThinSums {
-  static constexpr int kRegisters = sum_registers(T);
+  static constexpr int kRegisters = sum_registers(R, T);
   F32 v[R][T][kRegisters];
+
+  MLA_INLINE void clear(ThinSums& s) {
+    each<R * T * kRegisters>([&]<int i>() MLA_INLINE_LAMBDA {
+      s.v[i / (T * kRegisters)][i / kRegisters % T][i % kRegisters] = zero();
+    });
+  }
+
+  /// Adds the sums of an FP8 factor's elements, times the factor of each row.
+  MLA_INLINE void add_scaled(ThinSums& s, const ThinSums& sums, const float (&factor)[R]) {
+    each<R * T * kRegisters>([&]<int i>() MLA_INLINE_LAMBDA {
+      constexpr int r = i / (T * kRegisters), t = i / kRegisters % T, j = i % kRegisters;
+      s.v[r][t][j] = fma(mul(sums.v[r][t][j], set1(kF8Unit)), set1(factor[r]), s.v[r][t][j]);
+    });
+  }
 
   /// Adds the products of 32 decoded weights of each row.
   MLA_INLINE void add_products(ThinSums& s, const F32 (&w)[R][kVectors], const float* const* x, int64_t k) {
@@ -86,17 +115,14 @@ struct ThinSums {
 
 /// One block of R rows, `p` its bytes; x at element k.
 template <class Format, int T, int R>
-MLA_INLINE void thin_block(ThinSums<Format, T, R>& sums, const ProductArgs& a, int64_t row,
-                           const uint8_t* const (&p)[R], const float* const* x, int64_t x_at, int64_t k) {
+MLA_INLINE void thin_block(ThinSums<Format, T, R>& sums, const uint8_t* const (&p)[R], const float* const* x,
+                           int64_t k) {
   typename Format::Header header[R];
   each<R>([&]<int r>() MLA_INLINE_LAMBDA { header[r] = Format::header(p[r]); });
   const auto part = [&](int s) MLA_INLINE_LAMBDA {
     F32 w[R][kVectors];
-    each<R>([&]<int r>() MLA_INLINE_LAMBDA {
-      Format::decode(p[r], header[r], s, w[r]);
-      apply_factor<Format>(a.weight, row + r < a.row_end ? row + r : row, k, w[r]);
-    });
-    ThinSums<Format, T, R>::add_products(sums, w, x, x_at + 32 * s);
+    each<R>([&]<int r>() MLA_INLINE_LAMBDA { Format::decode(p[r], header[r], s, w[r]); });
+    ThinSums<Format, T, R>::add_products(sums, w, x, k + 32 * s);
   };
   if constexpr (Format::kSize == 32) {
     part(0);
@@ -108,38 +134,52 @@ MLA_INLINE void thin_block(ThinSums<Format, T, R>& sums, const ProductArgs& a, i
   }
 }
 
+/// All whole blocks of R rows from element k up to `end`; moves p and k past them.
+template <class Format, int T, int R>
+MLA_INLINE void thin_blocks(ThinSums<Format, T, R>& sums, const WeightMatrix& weight, const uint8_t* (&p)[R],
+                            const float* const* x, int64_t& k, int64_t end) {
+  // R rows make R streams, each of which jumps over the others' rows: that defeats the hardware's prefetcher.
+  const int64_t group_bytes = R * weight.row_bytes;
+  const int64_t ahead = (kPrefetchBytes + group_bytes - 1) / group_bytes * group_bytes;
+  for (; k + Format::kSize <= end; k += Format::kSize) {
+    each<R>([&]<int r>() MLA_INLINE_LAMBDA {
+      MLA_UNROLL for (int at = 0; at < Format::kBytes; at += 64) prefetch(p[r] + ahead + at);
+    });
+    thin_block<Format, T, R>(sums, p, x, k);
+    each<R>([&]<int r>() MLA_INLINE_LAMBDA { p[r] += Format::kBytes; });
+  }
+}
+
 /// R weight rows times T tokens. Past the last row of the matrix it works on that row again and drops the
 /// result.
 template <class Format, int T, int R>
 MLA_INLINE void thin_rows(const ProductArgs& a, int64_t row) {
   const int64_t n_in = a.weight.n_in;
   ThinSums<Format, T, R> sums;
+  ThinSums<Format, T, R>::clear(sums);
   const uint8_t* p[R];
   const float* x[T];
-  each<R>([&]<int r>() MLA_INLINE_LAMBDA {
-    p[r] = a.weight.row(row + r < a.row_end ? row + r : row);
-    each<T>([&]<int t>() MLA_INLINE_LAMBDA {
-      each<sum_registers(T)>([&]<int j>() MLA_INLINE_LAMBDA { sums.v[r][t][j] = zero(); });
-    });
-  });
+  each<R>([&]<int r>() MLA_INLINE_LAMBDA { p[r] = a.weight.row(row + r < a.row_end ? row + r : row); });
   each<T>([&]<int t>() MLA_INLINE_LAMBDA { x[t] = a.x[t]; });
   int64_t k = 0;
-  // R rows make R streams, each of which jumps over the others' rows: that defeats the hardware's prefetcher.
-  const int64_t group_bytes = R * a.weight.row_bytes;
-  const int64_t ahead = (kPrefetchBytes + group_bytes - 1) / group_bytes * group_bytes;
-  for (; k + Format::kSize <= n_in; k += Format::kSize) {
-    each<R>([&]<int r>() MLA_INLINE_LAMBDA {
-      MLA_UNROLL for (int at = 0; at < Format::kBytes; at += 64) prefetch(p[r] + ahead + at);
-    });
-    thin_block<Format, T, R>(sums, a, row, p, x, k, k);
-    each<R>([&]<int r>() MLA_INLINE_LAMBDA { p[r] += Format::kBytes; });
+  if constexpr (std::is_same_v<Format, FormatF8E4M3>) {
+    ThinSums<Format, T, R> part;  // of the elements that share a factor
+    while (k + Format::kSize <= n_in) {
+      float factor[R];
+      each<R>([&]<int r>() MLA_INLINE_LAMBDA { factor[r] = factor_at(a.weight, row + r < a.row_end ? row + r : row, k); });
+      ThinSums<Format, T, R>::clear(part);
+      thin_blocks(part, a.weight, p, x, k, factor_end(a.weight, k));
+      ThinSums<Format, T, R>::add_scaled(sums, part, factor);
+    }
+  } else {
+    thin_blocks(sums, a.weight, p, x, k, n_in);
   }
   each<R>([&]<int r>() MLA_INLINE_LAMBDA {
     if (row + r >= a.row_end) return;
     const float bias = a.bias != nullptr ? a.bias[row + r] : 0.0F;
     each<T>([&]<int t>() MLA_INLINE_LAMBDA {
       F32 total = sums.v[r][t][0];
-      for (int j = 1; j < sum_registers(T); ++j) total = add(total, sums.v[r][t][j]);
+      for (int j = 1; j < sum_registers(R, T); ++j) total = add(total, sums.v[r][t][j]);
       float rest = 0.0F;
       if constexpr (is_plain<Format>()) rest = tail_product<Format>(a.weight, row + r, k, a.x[t]);
       a.out[t * a.out_stride + row + r] = sum(total) + rest + bias;
@@ -149,7 +189,8 @@ MLA_INLINE void thin_rows(const ProductArgs& a, int64_t row) {
 
 template <class Format, int T>
 static void thin_tokens(ProductArgs& a) {
-  for (int64_t row = a.row_begin; row < a.row_end; row += kThinRows) thin_rows<Format, T, kThinRows>(a, row);
+  constexpr int kRows = thin_rows_of<Format>(T);
+  for (int64_t row = a.row_begin; row < a.row_end; row += kRows) thin_rows<Format, T, kRows>(a, row);
   a.x += T;
   a.out += T * a.out_stride;
   a.n_tokens -= T;

@@ -116,15 +116,15 @@ MLA_INLINE F32 load_f16(const void* p) {
 MLA_INLINE F32 load_i8(const void* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
 }
-/// FP8 E4M3 is binary16 with 8 less in the exponent once its bits are moved into place; 0x7f and 0xff are
-/// NaN.
+/// load_f8() gives values / kF8Unit.
+inline constexpr float kF8Unit = 256.0F;
+/// FP8 E4M3 is binary16 with 8 less in the exponent once its seven lower bits are moved below the sign. One more in the last
+/// of them carries out of 0x7f and 0xff alone, which are NaN: the carry goes to the exponent's highest bit.
 MLA_INLINE F32 load_f8(const void* p) {
-  const __m128i b = _mm_cvtepu8_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
-  const __m128i magnitude = _mm_and_si128(b, _mm_set1_epi16(0x7f));
-  const __m128i sign = _mm_slli_epi16(_mm_and_si128(b, _mm_set1_epi16(0x80)), 8);
-  const __m128i nan = _mm_cmpeq_epi16(magnitude, _mm_set1_epi16(0x7f));
-  const __m128i half = _mm_or_si128(_mm_or_si128(_mm_slli_epi16(magnitude, 7), sign), nan);
-  return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256.0F));
+  const __m128i high = _mm_slli_epi16(_mm_cvtepu8_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(p))), 8);
+  const __m128i moved = _mm_srai_epi16(high, 1);  // the sign twice, then the seven bits
+  const __m128i carried = _mm_add_epi16(moved, _mm_set1_epi16(0x80));
+  return _mm256_cvtph_ps(_mm_xor_si128(moved, _mm_and_si128(carried, _mm_set1_epi16(0x4000))));
 }
 /// Round to nearest even; NaN stays NaN (quieted). Same bits as f32_to_bf16().
 MLA_INLINE void store_bf16(void* p, F32 v) {

@@ -125,15 +125,16 @@ MLA_INLINE F32 load_f16(const void* p) {
 MLA_INLINE F32 load_i8(const void* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
 }
-/// FP8 E4M3 is binary16 with 8 less in the exponent once its bits are moved into place; 0x7f and 0xff are
-/// NaN.
+/// load_f8() gives values / kF8Unit.
+inline constexpr float kF8Unit = 256.0F;
+/// FP8 E4M3 is binary16 with 8 less in the exponent once its seven lower bits are moved below the sign. One more in the last
+/// of them carries out of 0x7f and 0xff alone, which are NaN: the carry goes to the exponent's highest bit.
 MLA_INLINE F32 load_f8(const void* p) {
-  const __m256i b = _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
-  const __m256i magnitude = _mm256_and_si256(b, _mm256_set1_epi16(0x7f));
-  const __m256i sign = _mm256_slli_epi16(_mm256_and_si256(b, _mm256_set1_epi16(0x80)), 8);
-  const __m256i nan = _mm256_cmpeq_epi16(magnitude, _mm256_set1_epi16(0x7f));
-  const __m256i half = _mm256_or_si256(_mm256_or_si256(_mm256_slli_epi16(magnitude, 7), sign), nan);
-  return _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(256.0F));
+  const __m256i high = _mm256_slli_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p))), 8);
+  const __m256i moved = _mm256_srai_epi16(high, 1);  // the sign twice, then the seven bits
+  const __m256i carried = _mm256_add_epi16(moved, _mm256_set1_epi16(0x80));
+  // moved ^ (carried & 0x4000)
+  return _mm512_cvtph_ps(_mm256_ternarylogic_epi32(moved, carried, _mm256_set1_epi16(0x4000), 0x78));
 }
 /// Round to nearest even; NaN stays NaN (quieted). Same bits as f32_to_bf16().
 MLA_INLINE void store_bf16(void* p, F32 v) {

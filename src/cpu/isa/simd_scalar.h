@@ -125,13 +125,15 @@ MLA_INLINE F32 load_f16(const void* p) {
 MLA_INLINE F32 load_i8(const void* p) {
   return each_lane([&](int i) { return static_cast<float>(static_cast<const int8_t*>(p)[i]); });
 }
+/// load_f8() gives values / kF8Unit.
+inline constexpr float kF8Unit = 256.0F;
 /// FP8 E4M3 is binary16 with 8 less in the exponent once its bits are moved into place; 0x7f and 0xff are
 /// NaN.
 MLA_INLINE F32 load_f8(const void* p) {
   return each_lane([&](int i) {
     const uint32_t b = static_cast<const uint8_t*>(p)[i];
     if ((b & 0x7fU) == 0x7fU) return std::bit_cast<float>(0x7fc00000U);
-    return f16_to_f32(static_cast<uint16_t>(((b & 0x7fU) << 7) | ((b & 0x80U) << 8))) * 256.0F;
+    return f16_to_f32(static_cast<uint16_t>(((b & 0x7fU) << 7) | ((b & 0x80U) << 8)));
   });
 }
 /// Round to nearest even; NaN stays NaN (quieted).
