@@ -142,10 +142,9 @@ void register_all() {
     const auto dtype = static_cast<DType>(i);
     if (!is_weight_dtype(dtype)) continue;
     const std::string name = "linear/" + std::string(dtype_info(dtype).name);
-    benchmark::RegisterBenchmark((name + "/tokens:1").c_str(), linear, dtype, 1, kMemory);
     benchmark::RegisterBenchmark((name + "/tokens:1/cached").c_str(), linear, dtype, 1, 0);
-    benchmark::RegisterBenchmark((name + "/tokens:4").c_str(), linear, dtype, 4, kMemory);
-    benchmark::RegisterBenchmark((name + "/tokens:8").c_str(), linear, dtype, 8, kMemory);
+    for (int64_t n_tokens : {1, 2, 3, 4, 8, 16, 32})
+      benchmark::RegisterBenchmark((name + "/tokens:" + std::to_string(n_tokens)).c_str(), linear, dtype, n_tokens, kMemory);
     benchmark::RegisterBenchmark((name + "/tokens:256").c_str(), linear, dtype, 256, 0);
   }
   for (int64_t n_tokens : {1, 8, 512})
