@@ -47,7 +47,7 @@ Result<std::vector<int32_t>> chat_ids(const Tokenizer& tokenizer, ChatFormat for
 }
 
 Status chat_loop(Engine& engine, const std::shared_ptr<const Tokenizer>& tokenizer, ChatFormat format, const std::string& system,
-                 const SamplingOptions& sampling) {
+                 const SamplingOptions& sampling, ProfilingBackend* profiler, const Remark& remark) {
   note(format == ChatFormat::kNone
            ? "This model has no chat template: it continues what you type, with everything before it. /reset forgets, /exit leaves."
            : fmt::format("A conversation ({}). /reset forgets it, /exit leaves, Ctrl-C ends an answer.", chat_format_name(format)));
@@ -63,7 +63,7 @@ Status chat_loop(Engine& engine, const std::shared_ptr<const Tokenizer>& tokeniz
     if (line->empty()) continue;
     MLA_ASSIGN(std::vector<int32_t> ids, next_prompt(*tokenizer, format, history, *line));
     Result<Generation> g = generate(engine, tokenizer, std::move(ids), sampling, format != ChatFormat::kNone,
-                                    write_generated);
+                                    write_generated, profiler);
     if (!g.ok() && g.error().kind == ErrorKind::kUsage) {  // a conversation grown too long is no reason to lose it
       report_error(g.error());
       note("/reset begins anew");
@@ -73,6 +73,7 @@ Status chat_loop(Engine& engine, const std::shared_ptr<const Tokenizer>& tokeniz
     MLA_TRY(g.ok() ? Status() : Status(g.error()));
     MLA_TRY(write_stdout("\n"));
     note(statistics_lines(engine, *g, g->status.n_prompt + static_cast<int64_t>(g->tokens.size())));
+    if (remark) note(remark(*g));
     clear_interrupt();
     if (format == ChatFormat::kNone) {
       history.text += g->text;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,9 +16,13 @@ namespace mla::cli {
 /// people's text never is. BOS is put in front where the model wants it.
 Result<std::vector<int32_t>> chat_ids(const Tokenizer& tokenizer, ChatFormat format, const std::vector<ChatMessage>& messages);
 
+/// What to say about an answer after its statistics; null for nothing.
+using Remark = std::function<std::string(const Generation&)>;
+
 /// A conversation on the terminal with history, until end of input or /exit. Without a chat format what is typed is
 /// continued as text, with everything before it. Ctrl-C ends an answer; at the prompt it ends the conversation.
+/// `profiler`: the engine's backend or null, for what `remark` says.
 Status chat_loop(Engine& engine, const std::shared_ptr<const Tokenizer>& tokenizer, ChatFormat format, const std::string& system,
-                 const SamplingOptions& sampling);
+                 const SamplingOptions& sampling, ProfilingBackend* profiler = nullptr, const Remark& remark = {});
 
 }  // namespace mla::cli

@@ -1,10 +1,13 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
 #include "cli/command.h"
+#include "cli/form_report.h"
+#include "cli/load.h"
 #include "cli/machine.h"
 #include "cli/terminal.h"
 #include "engine/capacity.h"
@@ -13,6 +16,7 @@ namespace mla::cli {
 namespace {
 
 struct DoctorOptions {
+  ModelOptions model;  ///< only looked at when it is named
   int threads = 0;
   bool no_measure = false;
 };
@@ -27,6 +31,11 @@ Status doctor(const DoctorOptions& o) {
   MLA_ASSIGN(const Isa isa, choose_isa());
   const int threads = o.threads > 0 ? o.threads : default_thread_count();
   const std::vector<std::string> refused = refused_isas(isa);
+  std::optional<Config> config;
+  if (!o.model.model.empty()) {
+    MLA_ASSIGN(const OpenedModel opened, open_model(o.model, /*vocabulary_only=*/true));
+    config = opened.config;
+  }
   const int64_t memory = available_memory().value_or(0);
   MachineLimits limits;
   if (!o.no_measure) {
@@ -42,6 +51,7 @@ Status doctor(const DoctorOptions& o) {
       document["read_gb_per_s"] = limits.read_bytes_per_second / 1e9;
       document["f32_gflop_per_s"] = limits.f32_flop_per_second / 1e9;
     }
+    if (config) document["mla"] = break_even_json(*config);
     return write_json(document);
   }
   std::string text = fmt::format("processor   {}\n", features.model);
@@ -60,6 +70,7 @@ Status doctor(const DoctorOptions& o) {
     text += fmt::format("arithmetic  {} GFLOP/s in f32 ({})\n", short_number(limits.f32_flop_per_second / 1e9), isa_name(isa));
     text += fmt::format("            measured in {} s with {} thread{}\n", short_number(limits.seconds), threads, threads == 1 ? "" : "s");
   }
+  if (config) text += break_even_text(*config);
   return write_stdout(text);
 }
 
@@ -68,7 +79,9 @@ Status doctor(const DoctorOptions& o) {
 Command add_doctor(CLI::App& root) {
   auto options = std::make_shared<DoctorOptions>();
   CLI::App* app = add_subcommand(root, "doctor", "What this machine can do, which kernels are used and why, and its limits",
-                                 {"mla doctor", "MLA_ISA=avx2 mla doctor --json"});
+                                 {"mla doctor", "MLA_ISA=avx2 mla doctor --json", "mla doctor -m model.gguf    # and when its attention takes which form"});
+  app->add_option("-m,--model", options->model.model, "Also show where this model's attention changes its form")
+      ->check(not_empty())->type_name("FILE|FOLDER");
   app->add_option("--threads", options->threads, "Threads (default: every processor)")->transform(whole_number(0, 1024));
   app->add_flag("--no-measure", options->no_measure, "Leave out the measurements");
   app->add_flag("--json", terminal_options().json, "Print JSON");

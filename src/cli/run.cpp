@@ -7,6 +7,7 @@
 #include "base/thread_pool.h"
 #include "cli/chat_loop.h"
 #include "cli/command.h"
+#include "cli/form_report.h"
 #include "cli/generation.h"
 #include "cli/load.h"
 #include "cli/profile.h"
@@ -26,6 +27,7 @@ struct RunOptions {
   bool chat = false;
   bool raw = false;
   bool special = false;
+  bool profile = false, verbose = false;
   CLI::Option* prompt_option = nullptr;
   CLI::Option* file_option = nullptr;
 };
@@ -67,8 +69,8 @@ Status note_profile(const ModelOptions& options, const Generation& g) {
   return {};
 }
 
-Status print_json(const Engine& engine, const Tokenizer& tokenizer, const std::string& prompt, const Generation& g,
-                  const SamplingParams& sampling, bool profiled) {
+Status print_json(const Engine& engine, const Tokenizer& tokenizer, const std::string& prompt, const Generation& g, const RunOptions& o) {
+  const SamplingParams& sampling = o.sampling.params;
   Json tokens = Json::array();
   for (const SampledToken& t : g.tokens) {
     MLA_ASSIGN(const std::string text, tokenizer.token_bytes(t.token, true));
@@ -85,7 +87,8 @@ Status print_json(const Engine& engine, const Tokenizer& tokenizer, const std::s
       {"usage", {{"prompt_tokens", g.status.n_prompt}, {"cached_tokens", g.status.n_cached}, {"generated_tokens", g.tokens.size()}}},
       {"timings", {{"prompt_seconds", g.prompt_seconds}, {"decode_seconds", g.decode_seconds}}},
       {"cache", {{"bytes_per_token", engine.cache().token_bytes()}}}};
-  if (profiled) document["profile"] = {{"prompt", profile_json(g.prompt_profile)}, {"decode", profile_json(g.decode_profile)}};
+  if (o.verbose) document["attention_forms"] = forms_json(g);
+  if (o.profile) document["profile"] = {{"prompt", profile_json(g.prompt_profile)}, {"decode", profile_json(g.decode_profile)}};
   return write_json(document);
 }
 
@@ -108,10 +111,11 @@ Status run_once(Engine& engine, const LoadedModel& loaded, const RunOptions& o, 
   const bool at_start = format != ChatFormat::kNone || prompt.empty();
   MLA_ASSIGN(const Generation g, generate(engine, tokenizer, std::move(ids), o.sampling, at_start,
                                           [&](std::string_view text) { return json ? Status() : write_generated(text); }, loaded.profiler));
-  if (json) return print_json(engine, *tokenizer, prompt, g, o.sampling.params, o.model.profile);
+  if (json) return print_json(engine, *tokenizer, prompt, g, o);
   if (stdout_is_terminal() || !terminal_options().quiet) write_stderr("\n");  // the text need not end a line
   note(statistics_lines(engine, g, g.status.n_prompt + static_cast<int64_t>(g.tokens.size())));
-  return o.model.profile ? note_profile(o.model, g) : Status();
+  if (o.verbose) note(forms_text(loaded.model->config(), g, o.model.mla != "auto"));
+  return o.profile ? note_profile(o.model, g) : Status();
 }
 
 /// What can be wrong before the model is read, which may take minutes.
@@ -125,6 +129,7 @@ Status check_options(RunOptions& o) {
 
 Status run(RunOptions& o) {
   MLA_TRY(check_options(o));
+  o.model.profile = o.profile || o.verbose;
   MLA_ASSIGN(const std::optional<std::string> prompt, read_prompt(o));
   if (!prompt && terminal_options().json) return Error::usage("--json needs a prompt: a PROMPT argument, -f FILE, or standard input");
   MLA_ASSIGN(const OpenedModel opened, open_model(o.model));
@@ -142,7 +147,9 @@ Status run(RunOptions& o) {
   const ChatFormat format = o.raw ? ChatFormat::kNone : known;
   MLA_ASSIGN(const std::unique_ptr<Engine> engine, make_engine(loaded, o.model));
   if (prompt) return run_once(*engine, loaded, o, format, *prompt);
-  return chat_loop(*engine, tokenizer, format, o.system, o.sampling);
+  Remark forms;
+  if (o.verbose) forms = [&](const Generation& g) { return forms_text(loaded.model->config(), g, o.model.mla != "auto"); };
+  return chat_loop(*engine, tokenizer, format, o.system, o.sampling, loaded.profiler, forms);
 }
 
 }  // namespace
@@ -164,7 +171,8 @@ Command add_run(CLI::App& root) {
   add_machine_options(*app, o->model);
   app->add_option("--context", o->model.context, "Cache capacity in tokens (default: the model's context, or what fits)")
       ->transform(whole_number(0, int64_t{1} << 31))->group("Machine");
-  app->add_flag("--profile", o->model.profile, "Where the time went, per kind of operation (not in a conversation)")->group("Machine");
+  app->add_flag("--verbose", o->verbose, "Also which form of MLA attention was taken, how often, and why");
+  app->add_flag("--profile", o->profile, "Where the time went, per kind of operation (not in a conversation)")->group("Machine");
   app->add_flag("--json", terminal_options().json, "Print one JSON document instead of the text");
   return {app, [o] { return run(*o); }};
 }

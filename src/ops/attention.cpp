@@ -34,4 +34,21 @@ MlaForm choose_mla_form(const MlaSpec& spec, const SequenceSlice& slice, MlaForm
   return cost.expanded < cost.absorbed ? MlaForm::kExpanded : MlaForm::kAbsorbed;
 }
 
+std::optional<int64_t> mla_break_even(const MlaSpec& spec, int64_t n_past) {
+  const auto expands = [&](int64_t n_new) {
+    return choose_mla_form(spec, {.n_new = n_new, .n_past = n_past}, MlaForm::kAuto) == MlaForm::kExpanded;
+  };
+  constexpr int64_t kMostTokens = int64_t{1} << 22;  // beyond any step, and n_pairs() stays in 64 bits
+  int64_t low = 0, high = 1;                         // low absorbs, high expands
+  for (; !expands(high); high *= 2) {
+    if (high >= kMostTokens) return std::nullopt;
+    low = high;
+  }
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    (expands(middle) ? high : low) = middle;
+  }
+  return high;
+}
+
 }  // namespace mla

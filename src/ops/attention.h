@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -59,6 +60,10 @@ MlaCost mla_cost(const MlaSpec& spec, int64_t n_queries, int64_t n_rows, int64_t
 /// The form of one sequence's part of a batch: `wanted`, or for kAuto the one that needs fewer operations. Decided per
 /// sequence, so that its numbers do not depend on its neighbours.
 MlaForm choose_mla_form(const MlaSpec& spec, const SequenceSlice& slice, MlaForm wanted);
+
+/// The fewest new tokens of one sequence with `n_past` cached rows from which on kAuto expands: the break-even point of
+/// docs/mla.md, section 5. Nothing where absorbing is always the cheaper one (d_nope + d_v >= 2 kv_rank).
+std::optional<int64_t> mla_break_even(const MlaSpec& spec, int64_t n_past);
 
 /// Dense scaled dot-product attention for self (bidirectional), masked self (causal) and cross attention: no cache.
 /// q [n_q, n_heads * d_k], k [n_kv, n_kv_heads * d_k], v [n_kv, n_kv_heads * d_v] -> out [n_q, n_heads * d_v].

@@ -159,7 +159,7 @@ void ProfilingBackend::store_rows(const Batch& batch, Activation rows, const Lay
 }
 void ProfilingBackend::attention(const Batch& batch, Activation q, const LayerRows& cache, const AttentionSpec& spec,
                                  Activation out) {
-  ledger_->measure("attention", fmt::format("{} heads, {} kv", spec.n_heads, spec.n_kv_heads),
+  ledger_->measure(kAttentionOperation, fmt::format("{} heads, {} kv", spec.n_heads, spec.n_kv_heads),
                    attention_work(batch, cache, spec), [&] { measured_->attention(batch, q, cache, spec, out); });
 }
 void ProfilingBackend::mla_attention(const Batch& batch, Activation q, const LayerRows& cache, const MlaSpec& spec,
@@ -174,9 +174,9 @@ void ProfilingBackend::mla_attention(const Batch& batch, Activation q, const Lay
     work.bytes += product(s.n_rows(), cache.layout->row_bytes());
     work.flop += expanded ? cost.expanded : cost.absorbed;
   }
-  const std::string_view kind = any[0] && any[1] ? "mla attention (both forms)"
-                                : any[1]         ? "mla attention (expanded)"
-                                                 : "mla attention (absorbed)";
+  const std::string_view kind = any[0] && any[1] ? kMlaBothFormsOperation
+                                : any[1]         ? kMlaExpandedOperation
+                                                 : kMlaAbsorbedOperation;
   ledger_->measure(kind, fmt::format("{} heads", spec.n_heads), work,
                    [&] { measured_->mla_attention(batch, q, cache, spec, projections, form, out); });
 }

@@ -2,11 +2,18 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ops/backend.h"
 
 namespace mla {
+
+/// Names of attention's operations: over keys and values, and over latents by the form that a call's sequences took.
+inline constexpr std::string_view kAttentionOperation = "attention";
+inline constexpr std::string_view kMlaAbsorbedOperation = "mla attention (absorbed)";
+inline constexpr std::string_view kMlaExpandedOperation = "mla attention (expanded)";
+inline constexpr std::string_view kMlaBothFormsOperation = "mla attention (both forms)";
 
 /// What all calls of one operation on one shape cost.
 struct OperationCost {

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -150,6 +151,34 @@ TEST(Run, ProfileAccountsForBothPhases) {
   const CommandResult table = mla({"run", kFlag, "-n", "4", "--profile"});
   EXPECT_THAT(table.err, HasSubstr("decode: "));
   EXPECT_THAT(table.err, HasSubstr("everything else"));
+}
+
+/// Calls of each form over one phase.
+int64_t forms_sum(const Json& forms) {
+  int64_t n = 0;
+  for (const Json& calls : forms) n += calls.get<int64_t>();
+  return n;
+}
+
+TEST(Run, VerboseSaysWhichFormAttentionTookAndHowOften) {
+  const Json r = json_of({"run", kFlag, "-n", "4", "--temperature", "0", "--verbose", "--json"});
+  EXPECT_FALSE(r.contains("profile"));
+  const int64_t n_layers = json_of({"inspect", "--json"})["config"]["n_layers"];
+  const Json &prompt = r["attention_forms"]["prompt"], &decode = r["attention_forms"]["decode"];
+  EXPECT_EQ(prompt["expanded"], n_layers) << "a prompt from nothing, in one step: " << prompt;
+  EXPECT_EQ(forms_sum(prompt), n_layers);
+  EXPECT_EQ(decode["absorbed"], 3 * n_layers) << decode;
+  EXPECT_EQ(forms_sum(decode), 3 * n_layers);
+
+  const CommandResult text = mla({"run", kFlag, "-n", "4", "--verbose"});
+  EXPECT_THAT(text.err, HasSubstr(fmt::format("attention of the prompt: expanded in {} calls; of the answer: absorbed in {} calls", n_layers, 3 * n_layers)));
+  EXPECT_THAT(text.err, HasSubstr("expanding costs less from"));
+  EXPECT_EQ(text.out, mla({"run", kFlag, "-n", "4"}).out);
+  const CommandResult forced = mla({"run", kFlag, "-n", "2", "--verbose", "--mla", "absorbed"});
+  EXPECT_THAT(forced.err, HasSubstr(fmt::format("attention of the prompt: absorbed in {} calls", n_layers)));
+  EXPECT_THAT(forced.err, HasSubstr("forced with --mla"));
+  const std::string screen = test::run_on_terminal(MLA_COMMAND, {"run", "-n", "2", "--verbose"}, std::string(kFlag) + "\n/exit\n");
+  EXPECT_THAT(screen, HasSubstr("attention of the prompt: expanded"));
 }
 
 TEST(Run, StopStringEndsTheTextBeforeIt) {

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "support/command.h"
@@ -132,6 +133,28 @@ TEST(Usage, VersionAndDoctorReport) {
   EXPECT_EQ(doctor.exit_code, 0) << doctor.err;
   EXPECT_EQ(Json::parse(doctor.out)["isa"], "scalar");
   EXPECT_THAT(mla({"doctor", "--no-measure"}).out, HasSubstr("processor"));
+}
+
+TEST(Usage, DoctorShowsWhereAModelsAttentionChangesItsForm) {
+  const std::filesystem::path folder = test::temp_dir("doctor");
+  const std::string v3 = (folder / "v3.gguf").string(), gqa = (folder / "gqa.gguf").string();
+  ASSERT_EQ(mla({"synth", "--shape", "deepseek-v2-lite", "--layers", "1", "--vocab", "300", "-o", v3}).exit_code, 0);
+  ASSERT_EQ(mla({"synth", "--shape", "tiny-gqa", "-o", gqa}).exit_code, 0);
+  const CommandResult json = mla({"doctor", "-m", v3, "--no-measure", "--json"});
+  ASSERT_EQ(json.exit_code, 0) << json.err;
+  const Json form = Json::parse(json.out)["mla"];
+  EXPECT_EQ(form["kv_rank"], 512);
+  std::map<int64_t, int64_t> points;
+  for (const Json& p : form["break_even"]) {
+    points[p["cached"]] = p["new_tokens"];
+    EXPECT_LT(p["expanded_flop"].get<double>(), p["absorbed_flop"].get<double>()) << p;
+  }
+  EXPECT_EQ(points, (std::map<int64_t, int64_t>{{0, 1}, {256, 135}, {1024, 159}, {4096, 168}, {16384, 170}, {65536, 171}}));
+  EXPECT_THAT(mla({"doctor", "-m", v3, "--no-measure"}).out, HasSubstr("16,384          170"));
+  EXPECT_THAT(mla({"doctor", "-m", gqa, "--no-measure"}).out, HasSubstr("this model has no latents"));
+  EXPECT_TRUE(Json::parse(mla({"doctor", "-m", gqa, "--no-measure", "--json"}).out)["mla"].is_null());
+  EXPECT_EQ(mla({"doctor", "-m", "/nonexistent.gguf", "--no-measure"}).exit_code, 3);
+  EXPECT_FALSE(Json::parse(mla({"doctor", "--no-measure", "--json"}).out).contains("mla")) << "only where a model is named";
 }
 
 TEST(Usage, DoctorMeasuresBothLimits) {
