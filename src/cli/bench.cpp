@@ -7,6 +7,8 @@
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
 #include "cli/bench_attention.h"
+#include "cli/bench_compare.h"
+#include "cli/bench_document.h"
 #include "cli/bench_model.h"
 #include "cli/command.h"
 #include "cli/load.h"
@@ -14,8 +16,6 @@
 #include "cli/settings.h"
 #include "cli/shape_options.h"
 #include "cli/terminal.h"
-#include "engine/capacity.h"
-#include "model/synth/synth.h"
 
 namespace mla::cli {
 namespace {
@@ -40,15 +40,11 @@ struct Setup {
 
 constexpr const char* kRow = "{:<8} {:>6} {:>7} {:>5} {:>7} {:<10} {:<5} {:>9} {:>5} {:>13} {:>13}\n";
 
-std::string share(double rate, double limit) {
-  return limit > 0.0 ? fmt::format("{} ({:.0f}%)", short_number(rate / 1e9), 100.0 * rate / limit) : short_number(rate / 1e9);
-}
-
 std::string text_row(const BenchResult& r, const Setup& s) {
   const double seconds = r.best_seconds();
   return fmt::format(kRow, r.what.prefill ? "prefill" : "decode", r.what.tokens, r.what.depth, r.what.batch, s.threads, s.isa, s.cache,
                      short_number(r.tokens_per_second()), fmt::format("{:.0f}%", 100.0 * r.spread()),
-                     share(r.bytes / seconds, s.limits.read_bytes_per_second), share(r.flop / seconds, s.limits.f32_flop_per_second));
+                     rate_and_share(r.bytes / seconds, s.limits.read_bytes_per_second), rate_and_share(r.flop / seconds, s.limits.f32_flop_per_second));
 }
 
 nlohmann::ordered_json json_row(const BenchResult& r, const Setup& s, bool profiled) {
@@ -60,23 +56,6 @@ nlohmann::ordered_json json_row(const BenchResult& r, const Setup& s, bool profi
                                 {"f32_share", r.flop / seconds / s.limits.f32_flop_per_second}, {"seconds", r.seconds}};
   if (profiled) row["profile"] = profile_json(r.profile);
   return row;
-}
-
-std::string csv_row(const nlohmann::ordered_json& row) {
-  std::string line;
-  for (const auto& [key, value] : row.items()) {
-    if (value.is_array()) continue;
-    line += (line.empty() ? "" : ",") + (value.is_string() ? value.get<std::string>() : value.dump());
-  }
-  return line + "\n";
-}
-
-std::string csv_header(const nlohmann::ordered_json& row) {
-  std::string line;
-  for (const auto& [key, value] : row.items()) {
-    if (!value.is_array()) line += (line.empty() ? "" : ",") + key;
-  }
-  return line + "\n";
 }
 
 std::vector<BenchCase> list_cases(const BenchOptions& o) {
@@ -133,22 +112,7 @@ class Report {
 Result<OpenedModel> open_or_make(const BenchOptions& o, int n_threads) {
   if (o.shape.shape.empty()) return open_model(o.model);
   MLA_ASSIGN(const SynthPlan plan, make_plan(o.shape));
-  const std::optional<int64_t> available = available_memory();
-  if (const double needed = 2.0 * static_cast<double>(plan.tensor_bytes()); available && needed > static_cast<double>(*available)) {
-    return Error::resource(fmt::format(
-        "{} at {}: weights made in memory need {} (as a file has them, and as kernels want them), {} are available; take fewer --layers "
-        "or --experts, or write a file with `mla synth` and give it as --model",
-        plan.shape.name, o.shape.quant, human_bytes(needed), human_bytes(static_cast<double>(*available))));
-  }
-  ThreadPool threads(n_threads);
-  Progress progress("making weights", "B");
-  OpenedModel opened{.path = plan.shape.name};
-  MLA_ASSIGN(opened.checkpoint, make_synth_checkpoint(plan, threads, [&](uint64_t done, uint64_t total) {
-    progress.update(static_cast<double>(done), static_cast<double>(total));
-    return true;
-  }));
-  MLA_ASSIGN(opened.config, read_config(*opened.checkpoint));
-  return opened;
+  return make_in_memory(plan, n_threads);
 }
 
 Status bench_setup(const BenchOptions& o, const std::vector<BenchCase>& cases, Setup setup, Report& report) {
@@ -211,7 +175,8 @@ Command add_bench(CLI::App& root) {
                                  {"mla bench", "mla bench -m model.gguf --depth 0,4096 --batch 1,8",
                                   "mla bench --shape deepseek-v2-lite --quant Q4_0 --experts 16    # random weights, no download",
                                   "mla bench -m model.gguf --prefill 0 --decode 64 --isa avx512,avx512vnni --threads 1,2 --csv",
-                                  "mla bench attention --dims deepseek-v3    # MHA, GQA, MQA and MLA side by side"});
+                                  "mla bench attention --dims deepseek-v3    # one layer's MHA, GQA, MQA and MLA side by side",
+                                  "mla bench compare --dims deepseek-v2-lite    # the same of whole decoders"});
   app->require_subcommand(0, 1);
   add_model_option(*app, o->model);
   add_shape_options(*app, o->shape);
@@ -230,11 +195,14 @@ Command add_bench(CLI::App& root) {
   app->add_flag("--profile", o->model.profile, "Where the time of each line went, per kind of operation");
   app->add_flag("--csv", o->csv, "Print comma-separated values");
   app->add_flag("--json", terminal_options().json, "Print JSON");
-  const Command attention = add_bench_attention(*app);
-  return {app, [o, attention]() -> Status {
-            if (!attention.app->parsed()) return bench(*o);
-            MLA_TRY(apply_settings(*attention.app));
-            return attention.run();
+  const std::vector<Command> comparisons = {add_bench_attention(*app), add_bench_compare(*app)};
+  return {app, [o, comparisons]() -> Status {
+            for (const Command& comparison : comparisons) {
+              if (!comparison.app->parsed()) continue;
+              MLA_TRY(apply_settings(*comparison.app));
+              return comparison.run();
+            }
+            return bench(*o);
           }};
 }
 

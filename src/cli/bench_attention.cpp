@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -14,8 +13,8 @@
 #include "base/thread_pool.h"
 #include "cache/arithmetic.h"
 #include "cache/page_pool.h"
+#include "cli/bench_document.h"
 #include "cli/bench_model.h"
-#include "cli/chart.h"
 #include "cli/load.h"
 #include "cli/machine.h"
 #include "cli/terminal.h"
@@ -25,13 +24,11 @@
 namespace mla::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 struct AttentionBenchOptions {
   std::string dims = "deepseek-v3";
   std::vector<int64_t> depths{256, 1024, 4096, 16384}, batches{1};
   std::string cache = "bf16";
-  std::string plot;
+  std::string plot, from;
   double max_seconds = 5.0;
   int threads = 0;
 };
@@ -179,69 +176,101 @@ class AttentionBench {
   std::vector<float> q_, out_;
 };
 
+const DocumentSchema kSchema{.benchmark = "attention",
+                             .texts = {"dims", "cache", "processor"},
+                             .counts = {},
+                             .result_counts = {},
+                             .result_numbers = {"seconds", "bytes", "cache_bytes", "gb_per_s", "flop_per_s", "speedup_over_mha"},
+                             .list = {},
+                             .list_texts = {},
+                             .list_counts = {}};
+
 constexpr const char* kRow = "{:<14} {:>7} {:>5} {:>11} {:>13} {:>13} {:>11} {:>9}\n";
 
-/// The table's lines, as they come, and what the JSON document and the picture are made of.
+std::string table_header() {
+  return fmt::format(kRow, "attention", "depth", "batch", "ms", "GB/s", "GFLOP/s", "cache/layer", "over MHA");
+}
+
+/// A line of the table; `document` has the machine's limits.
+std::string table_row(const Json& row, const Json& document) {
+  const auto number = [&](const char* key) { return row[key].get<double>(); };
+  const std::string name = printable(row["attention"].get<std::string>());
+  const int64_t depth = row["depth"].get<int64_t>(), batch = row["batch"].get<int64_t>();
+  if (row.contains("skipped")) return fmt::format("{:<14} {:>7} {:>5}  {}\n", name, depth, batch, printable(row["skipped"].get<std::string>()));
+  return fmt::format(kRow, name, depth, batch, short_number(number("seconds") * 1e3),
+                     rate_and_share(number("gb_per_s") * 1e9, document["read_gb_per_s"].get<double>() * 1e9),
+                     rate_and_share(number("flop_per_s"), document["f32_gflop_per_s"].get<double>() * 1e9), human_bytes(number("cache_bytes")),
+                     row["speedup_over_mha"].is_null() ? "-" : short_number(number("speedup_over_mha")) + "x");
+}
+
+/// Time against depth, and how much less that is than MHA's, at the first batch.
+Figure draw(const Json& document) {
+  const Json& results = document["results"];
+  const int64_t batch = results.empty() ? 1 : results.front()["batch"].get<int64_t>();
+  Figure figure{.title = "One layer's attention for one new token"};
+  figure.subtitle = fmt::format("{} dimensions, {} cache, batch {}, measured on {}", document["dims"].get<std::string>(), document["cache"].get<std::string>(), batch,
+                                document["processor"].get<std::string>());
+  Panel times{.title = "Time", .x_label = "cached tokens", .y_label = "milliseconds"};
+  for (const Json& row : results) {
+    if (row.contains("skipped") || row["batch"] != batch) continue;
+    const std::string name = row["attention"].get<std::string>();
+    auto line = std::find_if(times.lines.begin(), times.lines.end(), [&](const Panel::Line& l) { return l.name == name; });
+    if (line == times.lines.end()) line = times.lines.insert(line, {name, {}});
+    const double depth = row["depth"].get<double>(), milliseconds = row["seconds"].get<double>() * 1e3;
+    if (depth > 0 && milliseconds > 0) line->points.emplace_back(depth, milliseconds);
+  }
+  figure.panels.push_back(std::move(times));
+  return figure;
+}
+
+/// Prints the table's lines as they come, and keeps the document that all else is made of.
 class Report {
  public:
-  Report(const AttentionBenchOptions& options, std::string model, MachineLimits limits)
-      : options_(options), model_(std::move(model)), limits_(limits) {}
+  Report(const AttentionBenchOptions& options, Json document) : options_(options), document_(std::move(document)) { document_["results"] = Json::array(); }
 
-  Status begin() {
-    return line(fmt::format(kRow, "attention", "depth", "batch", "ms", "GB/s", "GFLOP/s", "cache/layer", "over MHA"));
-  }
+  Status begin() { return line(table_header()); }
 
   Status add(const Variant& v, int64_t depth, int64_t batch, const Measurement& m) {
     if (v.name == "MHA") mha_seconds_ = m.seconds;
-    const double cache = static_cast<double>(v.layout.row_bytes() * depth * batch);
-    const double speedup = mha_seconds_ > 0.0 ? mha_seconds_ / m.seconds : 0.0;
-    results_.push_back({{"attention", v.name}, {"depth", depth}, {"batch", batch}, {"seconds", m.seconds}, {"bytes", m.bytes},
-                        {"cache_bytes", cache}, {"gb_per_s", m.bytes / m.seconds / 1e9}, {"flop_per_s", m.flop / m.seconds},
-                        {"speedup_over_mha", speedup > 0.0 ? Json(speedup) : Json(nullptr)}});
-    if (batch == options_.batches.front()) curves_[v.name].emplace_back(static_cast<double>(depth), m.seconds * 1e3);
-    const auto share = [](double rate, double limit) { return fmt::format("{} ({:.0f}%)", short_number(rate / 1e9), 100.0 * rate / limit); };
-    return line(fmt::format(kRow, v.name, depth, batch, short_number(m.seconds * 1e3), share(m.bytes / m.seconds, limits_.read_bytes_per_second),
-                            share(m.flop / m.seconds, limits_.f32_flop_per_second), human_bytes(cache),
-                            speedup > 0.0 ? short_number(speedup) + "x" : "-"));
+    return add({{"attention", v.name}, {"depth", depth}, {"batch", batch}, {"seconds", m.seconds}, {"bytes", m.bytes},
+                {"cache_bytes", v.layout.row_bytes() * depth * batch}, {"gb_per_s", m.bytes / m.seconds / 1e9}, {"flop_per_s", m.flop / m.seconds},
+                {"speedup_over_mha", mha_seconds_ > 0.0 ? Json(mha_seconds_ / m.seconds) : Json(nullptr)}});
   }
 
   Status skip(const Variant& v, int64_t depth, int64_t batch, const std::string& why) {
     if (v.name == "MHA") mha_seconds_ = 0.0;
-    results_.push_back({{"attention", v.name}, {"depth", depth}, {"batch", batch}, {"skipped", why}});
-    return line(fmt::format("{:<14} {:>7} {:>5}  {}\n", v.name, depth, batch, why));
+    return add({{"attention", v.name}, {"depth", depth}, {"batch", batch}, {"skipped", why}});
   }
 
-  Status finish(const std::vector<Variant>& variants) {
-    if (terminal_options().json) {
-      const Json document = {{"dims", model_}, {"cache", options_.cache}, {"processor", cpu_features().model},
-                             {"read_gb_per_s", limits_.read_bytes_per_second / 1e9}, {"f32_gflop_per_s", limits_.f32_flop_per_second / 1e9},
-                             {"results", results_}};
-      MLA_TRY(write_json(document));
-    }
-    if (options_.plot.empty()) return {};
-    Chart chart{.title = "One layer's attention for one new token", .x_label = "cached tokens", .y_label = "milliseconds"};
-    chart.subtitle = fmt::format("{} dimensions, {} cache, batch {}, {}", model_, options_.cache, options_.batches.front(), cpu_features().model);
-    for (const Variant& v : variants) {
-      if (curves_.count(v.name) > 0) chart.lines.push_back({v.name, curves_[v.name]});
-    }
-    std::ofstream file(options_.plot, std::ios::binary);
-    file << to_svg(chart);
-    file.close();
-    if (!file) return Error::resource(fmt::format("{}: the picture cannot be written; check the folder, its permissions and the disk", options_.plot));
-    note("wrote " + options_.plot);
-    return {};
+  Status finish() {
+    if (terminal_options().json) MLA_TRY(write_json(document_));
+    return options_.plot.empty() ? Status() : write_picture(options_.plot, draw(document_));
   }
 
  private:
+  Status add(Json row) {
+    document_["results"].push_back(row);
+    return line(table_row(row, document_));
+  }
   Status line(const std::string& text) { return terminal_options().json ? Status() : write_stdout(text); }
 
   const AttentionBenchOptions& options_;
-  std::string model_;
-  MachineLimits limits_;
-  Json results_ = Json::array();
-  std::map<std::string, std::vector<std::pair<double, double>>> curves_;
+  Json document_;
   double mha_seconds_ = 0.0;
 };
+
+/// Table and picture of a document that was printed earlier.
+Status show(const AttentionBenchOptions& o) {
+  MLA_ASSIGN(const Json document, read_document(o.from, kSchema));
+  if (terminal_options().json) {
+    MLA_TRY(write_json(document));
+  } else {
+    std::string text = table_header();
+    for (const Json& row : document["results"]) text += table_row(row, document);
+    MLA_TRY(write_stdout(text));
+  }
+  return o.plot.empty() ? Status() : write_picture(o.plot, draw(document));
+}
 
 /// Seconds per (row, sequence) of each variant's last measurement: what the next, larger one will take.
 using Speeds = std::map<std::string, double>;
@@ -261,6 +290,7 @@ Status measure(AttentionBench& bench, const Variant& v, int64_t depth, int64_t b
 }
 
 Status bench_attention(const AttentionBenchOptions& o) {
+  if (!o.from.empty()) return show(o);
   MLA_ASSIGN(const NamedModel model, find_named_model(o.dims));
   if (!model.dims.has_mla())
     return Error::usage(fmt::format("--dims {}: this model has no latent attention; try deepseek-v3, deepseek-v2-lite or kimi-k2", o.dims));
@@ -271,13 +301,16 @@ Status bench_attention(const AttentionBenchOptions& o) {
   MLA_ASSIGN(std::unique_ptr<Backend> backend, make_backend(options, name));
   ProfilingBackend profiler(std::move(backend));
   MLA_ASSIGN(const Isa isa, choose_isa());
-  const MachineLimits limits = measure_limits(isa, o.threads > 0 ? o.threads : default_thread_count());
+  const int threads = o.threads > 0 ? o.threads : default_thread_count();
+  const MachineLimits limits = measure_limits(isa, threads);
   note(fmt::format("{}: {} heads, kv_rank {}, d_nope {}, d_rope {}, d_v {}; {}; reads {} GB/s, f32 {} GFLOP/s", model.name, model.dims.n_heads,
                    model.dims.kv_rank, model.dims.d_k, model.dims.d_rope, model.dims.d_v, name, short_number(limits.read_bytes_per_second / 1e9),
                    short_number(limits.f32_flop_per_second / 1e9)));
   MLA_ASSIGN(AttentionBench bench, AttentionBench::create(profiler, model.dims));
   const std::vector<Variant> variants = list_variants(model.dims, format);
-  Report report(o, std::string(model.name), limits);
+  Json document = begin_document(kSchema.benchmark, isa, threads, limits);
+  document.update({{"dims", model.name}, {"cache", o.cache}});
+  Report report(o, std::move(document));
   Speeds speeds;
   MLA_TRY(report.begin());
   for (int64_t batch : o.batches) {
@@ -285,7 +318,7 @@ Status bench_attention(const AttentionBenchOptions& o) {
       for (const Variant& v : variants) MLA_TRY(measure(bench, v, depth, batch, o, speeds, report));
     }
   }
-  return report.finish(variants);
+  return report.finish();
 }
 
 }  // namespace
@@ -294,13 +327,15 @@ Command add_bench_attention(CLI::App& bench) {
   auto o = std::make_shared<AttentionBenchOptions>();
   CLI::App* app = add_subcommand(bench, "attention", "One layer's attention for one new token, as MHA, GQA-8, MQA and MLA",
                                  {"mla bench attention --dims deepseek-v3 --depth 1024,4096,16384",
-                                  "mla bench attention --dims deepseek-v2-lite --batch 1,8,32 --plot attention.svg --json"});
+                                  "mla bench attention --dims deepseek-v2-lite --batch 1,8,32 --plot attention.svg --json > attention.json",
+                                  "mla bench attention --from attention.json --plot attention.svg    # measures nothing"});
   const auto positive = whole_number(1, int64_t{1} << 24);
   app->add_option("--dims", o->dims, "Whose dimensions (names: mla kv --list)")->capture_default_str()->type_name("NAME");
   app->add_option("--depth", o->depths, "Cached tokens of a sequence")->delimiter(',')->transform(positive)->capture_default_str()->type_name("N,...");
   app->add_option("--batch", o->batches, "Sequences at once")->delimiter(',')->transform(positive)->capture_default_str()->type_name("N,...");
   app->add_option("--cache", o->cache, "Format of cached rows")->capture_default_str()->type_name("NAME");
-  app->add_option("--plot", o->plot, "Write a picture of time against depth, at the first batch")->type_name("FILE.svg");
+  app->add_option("--plot", o->plot, "Write a picture of time against depth, at the first batch")->check(not_empty())->type_name("FILE.svg");
+  app->add_option("--from", o->from, "Show results that --json printed earlier instead of measuring")->check(not_empty())->type_name("FILE.json");
   app->add_option("--max-seconds", o->max_seconds, "Leave out what would take longer per call")->check(CLI::PositiveNumber)->capture_default_str();
   app->add_option("--threads", o->threads, "Threads (default: every processor)")->transform(whole_number(0, 1024));
   app->add_flag("--json", terminal_options().json, "Print JSON");

@@ -4,7 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <random>
+
+#include "base/thread_pool.h"
+#include "cli/terminal.h"
+#include "engine/capacity.h"
+#include "model/synth/synth.h"
 
 namespace mla::cli {
 namespace {
@@ -35,6 +41,25 @@ std::vector<float> random_values(int64_t n) {
   std::vector<float> values(static_cast<size_t>(n));
   for (float& v : values) v = normal(engine);
   return values;
+}
+
+Result<OpenedModel> make_in_memory(const SynthPlan& plan, int n_threads) {
+  const std::optional<int64_t> available = available_memory();
+  if (const double needed = 2.0 * static_cast<double>(plan.tensor_bytes()); available && needed > static_cast<double>(*available)) {
+    return Error::resource(fmt::format(
+        "{} at {}: weights made in memory need {} (as a file has them, and as kernels want them), {} are available; take fewer --layers "
+        "or --experts, or write a file with `mla synth` and give it as --model",
+        plan.shape.name, dtype_info(plan.quant).name, human_bytes(needed), human_bytes(static_cast<double>(*available))));
+  }
+  ThreadPool threads(n_threads);
+  Progress progress("making weights", "B");
+  OpenedModel opened{.path = plan.shape.name};
+  MLA_ASSIGN(opened.checkpoint, make_synth_checkpoint(plan, threads, [&](uint64_t done, uint64_t total) {
+    progress.update(static_cast<double>(done), static_cast<double>(total));
+    return true;
+  }));
+  MLA_ASSIGN(opened.config, read_config(*opened.checkpoint));
+  return opened;
 }
 
 double BenchResult::best_seconds() const {

@@ -2,19 +2,23 @@
 
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
-#include "cli/machine.h"
+#include "cli/load.h"
 #include "model/model.h"
+#include "model/synth/plan.h"
 #include "ops/profiling_backend.h"
 
 namespace mla::cli {
 
 /// Values like those of a trained model's rows: mean 0, variance 1, the same each time.
 std::vector<float> random_values(int64_t n);
+
+/// A checkpoint with random weights in memory, as if a file had been opened; shows progress. Errors: kResource when the
+/// weights do not fit twice (as a file has them, and as kernels want them), with what to change.
+Result<OpenedModel> make_in_memory(const SynthPlan& plan, int n_threads);
 
 /// One line of `mla bench`: `batch` sequences, each with `depth` rows cached, are given `tokens` more: all in one forward
 /// (prefill), or one at a time (decode).

@@ -5,33 +5,39 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cli/terminal.h"
+
 namespace mla::cli {
 namespace {
 
-constexpr double kWidth = 760, kHeight = 440, kLeft = 74, kRight = 150, kTop = 64, kBottom = 54;
-constexpr const char* kColors[] = {"#c0392b", "#d68910", "#7d8a2e", "#2471a3", "#7d3c98", "#148f77"};
+constexpr double kPanelWidth = 570, kSinglePanelWidth = 780, kHeight = 490;
+constexpr double kLeft = 72, kRight = 160, kTop = 132, kBottom = 62;
+constexpr double kLabelWidth = 150, kLabelHeight = 18;
+constexpr double kXTickDistance = 46, kYTickDistance = 24;
+constexpr size_t kColors = 5;
 
-/// A logarithmic axis over whole powers of `base`.
-struct Axis {
-  double base, low, high;  // exponents
-  double from, to;         // on the page
-
-  double at(double value) const {
-    return from + (to - from) * (std::log(value) / std::log(base) - low) / std::max(high - low, 1e-9);
-  }
-};
-
-Axis axis_over(double smallest, double largest, double base, double from, double to) {
-  const double low = std::floor(std::log(smallest) / std::log(base) + 1e-9), high = std::ceil(std::log(largest) / std::log(base) - 1e-9);
-  return {base, low, std::max(high, low + 1), from, to};
+/// Colours are chosen to be told apart on their ground, light and dark, by people who see colours differently too: the
+/// neighbours of the family differ in lightness.
+constexpr const char* kStyle = R"(<style>
+.page{fill:#fff;stroke:#d0d7de}.t{fill:#1f2328}.m{fill:#59636e}.g{stroke:#d8dee4}.h{stroke:#fff}
+.s0{stroke:#b3261e}.s1{stroke:#c26a00}.s2{stroke:#6b7a10}.s3{stroke:#0b63c5}.s4{stroke:#8a3ab9}
+.f0{fill:#b3261e}.f1{fill:#c26a00}.f2{fill:#6b7a10}.f3{fill:#0b63c5}.f4{fill:#8a3ab9}
+.h{stroke-width:5;stroke-linejoin:round}
+@media(prefers-color-scheme:dark){
+.page{fill:#0d1117;stroke:#3d444d}.t{fill:#f0f6fc}.m{fill:#9198a1}.g{stroke:#2a313a}.h{stroke:#0d1117}
+.s0{stroke:#ff7b72}.s1{stroke:#f0a044}.s2{stroke:#b5c452}.s3{stroke:#58a6ff}.s4{stroke:#d2a8ff}
+.f0{fill:#ff7b72}.f1{fill:#f0a044}.f2{fill:#b5c452}.f3{fill:#58a6ff}.f4{fill:#d2a8ff}
 }
+</style>
+)";
 
 std::string escaped(const std::string& text) {
   std::string out;
-  for (char c : text) {
+  for (const char c : printable(text)) {
     if (c == '<') out += "&lt;";
     else if (c == '>') out += "&gt;";
     else if (c == '&') out += "&amp;";
+    else if (c == '"') out += "&quot;";
     else out += c;
   }
   return out;
@@ -41,68 +47,173 @@ std::string text_at(double x, double y, const std::string& text, const std::stri
   return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}>{}</text>\n", x, y, style, escaped(text));
 }
 
-/// "256", "4k", "64k"; powers of ten keep their zeros or become 0.01.
-std::string tick_name(double value) {
+/// A logarithmic axis.
+struct Axis {
+  double low = 1, high = 10;  ///< values at its ends
+  double from = 0, to = 1;    ///< where they are on the page
+  std::vector<double> ticks;
+
+  double at(double value) const { return from + (to - from) * std::log(value / low) / std::log(high / low); }
+};
+
+/// Ticks that lie too close to the one before are dropped.
+void thin(Axis& axis, double distance) {
+  std::vector<double> kept;
+  for (const double tick : axis.ticks) {
+    if (kept.empty() || std::abs(axis.at(tick) - axis.at(kept.back())) >= distance) kept.push_back(tick);
+  }
+  axis.ticks = std::move(kept);
+}
+
+/// Ends where the data ends, ticks at the data's own values: the depths that somebody asked for.
+Axis x_axis(std::vector<double> values, double from, double to) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+  Axis axis{values.front(), values.back(), from, to, values};
+  if (axis.low == axis.high) axis.high *= 2;
+  thin(axis, kXTickDistance);
+  return axis;
+}
+
+/// From the round number (1, 2 or 5 times a power of ten) below the data to the one above it; over more than three
+/// decades, whole decades.
+Axis y_axis(const std::vector<double>& values, double from, double to) {
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  const bool decades = *most / *least > 1000;
+  std::vector<double> rounds;
+  for (double decade = std::pow(10.0, std::floor(std::log10(*least))); decade <= 10 * *most; decade *= 10) {
+    for (const double factor : {1.0, 2.0, 5.0}) {
+      if (factor == 1.0 || !decades) rounds.push_back(factor * decade);
+    }
+  }
+  constexpr double kSlack = 1e-9;
+  Axis axis{.from = from, .to = to};
+  const auto low = std::upper_bound(rounds.begin(), rounds.end(), *least * (1 + kSlack)) - 1;
+  auto high = std::lower_bound(rounds.begin(), rounds.end(), *most * (1 - kSlack));
+  if (high == low) ++high;
+  axis.low = *low;
+  axis.high = *high;
+  axis.ticks.assign(low, high + 1);
+  thin(axis, kYTickDistance);
+  return axis;
+}
+
+/// "256", "4k", "64k": contexts come in powers of two.
+std::string context_name(double value) {
   if (value >= 1024 && std::fmod(value, 1024) == 0) return fmt::format("{:g}k", value / 1024);
   return fmt::format("{:g}", value);
 }
 
-std::string grid(const Axis& axis, bool vertical_axis) {
+/// Three digits, or a whole number.
+std::string number_name(double value) {
+  return value < 1000 ? fmt::format("{:.3g}", value) : grouped(std::llround(value));
+}
+
+std::string grid(const Axis& x, const Axis& y) {
   std::string out;
-  for (double e = axis.low; e <= axis.high + 1e-9; ++e) {
-    const double value = std::pow(axis.base, e), p = axis.at(value);
-    if (vertical_axis) {
-      out += fmt::format("<line class=\"g\" x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>\n", kLeft, kWidth - kRight, p, p);
-      out += text_at(kLeft - 8, p + 4, tick_name(value), "text-anchor=\"end\"");
-    } else {
-      out += fmt::format("<line class=\"g\" x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{}\" y2=\"{}\"/>\n", p, p, kTop, kHeight - kBottom);
-      out += text_at(p, kHeight - kBottom + 18, tick_name(value), "text-anchor=\"middle\"");
+  for (const double tick : x.ticks) {
+    const double p = x.at(tick);
+    out += fmt::format("<line class=\"g\" x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\"/>\n", p, y.from, y.to);
+    out += text_at(p, y.from + 20, context_name(tick), "class=\"m\" text-anchor=\"middle\"");
+  }
+  for (const double tick : y.ticks) {
+    const double p = y.at(tick);
+    out += fmt::format("<line class=\"g\" x1=\"{1:.1f}\" x2=\"{2:.1f}\" y1=\"{0:.1f}\" y2=\"{0:.1f}\"/>\n", p, x.from, x.to);
+    out += text_at(x.from - 8, p + 5, number_name(tick), "class=\"m\" text-anchor=\"end\"");
+  }
+  return out;
+}
+
+/// The name of a line where it ends.
+struct Label {
+  double x, y;
+  size_t color;
+  std::string name, value;
+};
+
+/// Moves labels that would cover each other apart, within [top, bottom].
+void separate(std::vector<Label>& labels, double top, double bottom) {
+  std::sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.y < b.y; });
+  const auto neighbours = [](const Label& a, const Label& b) { return std::abs(a.x - b.x) < kLabelWidth; };
+  for (size_t i = 0; i < labels.size(); ++i) {
+    labels[i].y = std::max(labels[i].y, top);
+    for (size_t j = 0; j < i; ++j) {
+      if (neighbours(labels[i], labels[j])) labels[i].y = std::max(labels[i].y, labels[j].y + kLabelHeight);
     }
   }
+  for (size_t i = labels.size(); i-- > 0;) {
+    labels[i].y = std::min(labels[i].y, bottom);
+    for (size_t j = i + 1; j < labels.size(); ++j) {
+      if (neighbours(labels[i], labels[j])) labels[i].y = std::min(labels[i].y, labels[j].y - kLabelHeight);
+    }
+  }
+}
+
+/// Text twice: first as a broad outline in the ground's colour, so that lines behind it do not disturb.
+std::string draw(const Label& l) {
+  const auto text = [&](const char* outer, const std::string& name, const char* value) {
+    return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" {}><tspan {} font-weight=\"bold\">{}</tspan><tspan {} dx=\"6\">{}</tspan></text>\n", l.x, l.y,
+                       outer, name, escaped(l.name), value, l.value);
+  };
+  return text("class=\"h\"", "", "") + text("", fmt::format("class=\"f{}\"", l.color), "class=\"m\"");
+}
+
+std::string draw(const Panel::Line& line, size_t color, const Axis& x, const Axis& y) {
+  std::string points, circles;
+  for (const auto& [px, py] : line.points) {
+    points += fmt::format("{:.1f},{:.1f} ", x.at(px), y.at(py));
+    circles += fmt::format("<circle class=\"f{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\"/>\n", color, x.at(px), y.at(py));
+  }
+  points.pop_back();
+  return fmt::format("<polyline class=\"s{}\" fill=\"none\" stroke-width=\"2.5\" stroke-linejoin=\"round\" points=\"{}\"/>\n{}", color,
+                     points, circles);
+}
+
+std::string draw(const Panel& panel, double left, double right) {
+  const double top = kTop, bottom = kHeight - kBottom, middle = (left + right) / 2;
+  std::string out = text_at(left, top - 38, panel.title, "class=\"t\" font-weight=\"bold\"");
+  out += text_at(left, top - 16, panel.y_label, "class=\"m\"");
+  out += text_at(middle, kHeight - 20, panel.x_label, "class=\"m\" text-anchor=\"middle\"");
+  std::vector<double> xs, ys;
+  for (const Panel::Line& line : panel.lines) {
+    for (const auto& [px, py] : line.points) {
+      xs.push_back(px);
+      ys.push_back(py);
+    }
+  }
+  if (xs.empty()) return out;
+  const Axis x = x_axis(xs, left, right), y = y_axis(ys, bottom, top);
+  out += grid(x, y);
+  std::vector<Label> labels;
+  for (size_t i = 0; i < panel.lines.size(); ++i) {
+    const Panel::Line& line = panel.lines[i];
+    if (line.points.empty()) continue;
+    const auto [px, py] = line.points.back();
+    out += draw(line, i % kColors, x, y);
+    labels.push_back({x.at(px) + 9, y.at(py) + 5, i % kColors, line.name, number_name(py)});
+  }
+  separate(labels, top + 5, bottom - 3);
+  for (const Label& label : labels) out += draw(label);
   return out;
 }
 
 }  // namespace
 
-std::string to_svg(const Chart& chart) {
-  double x_low = 1e300, x_high = 0, y_low = 1e300, y_high = 0;
-  for (const Chart::Line& line : chart.lines) {
-    for (const auto& [x, y] : line.points) {
-      x_low = std::min(x_low, x);
-      x_high = std::max(x_high, x);
-      y_low = std::min(y_low, y);
-      y_high = std::max(y_high, y);
-    }
-  }
+std::string to_svg(const Figure& figure) {
+  const double panel_width = figure.panels.size() == 1 ? kSinglePanelWidth : kPanelWidth;
+  const double width = panel_width * static_cast<double>(figure.panels.size());
   std::string out = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\" font-size=\"12\">\n"
-      "<style>text{{fill:#444}}.g{{stroke:#8884;stroke-width:1}}@media(prefers-color-scheme:dark){{text{{fill:#ccc}}}}</style>\n",
-      kWidth, kHeight);
-  out += text_at(kLeft, 26, chart.title, "font-size=\"17\" font-weight=\"bold\"");
-  out += text_at(kLeft, 46, chart.subtitle, "");
-  if (x_high > 0) {
-    const Axis x_axis = axis_over(x_low, x_high, 2, kLeft, kWidth - kRight), y_axis = axis_over(y_low, y_high, 10, kHeight - kBottom, kTop);
-    out += grid(x_axis, false) + grid(y_axis, true);
-    std::vector<std::pair<double, size_t>> ends;  // names at the lines' ends, kept apart
-    for (size_t i = 0; i < chart.lines.size(); ++i) {
-      const Chart::Line& line = chart.lines[i];
-      if (line.points.empty()) continue;
-      std::string points;
-      for (const auto& [x, y] : line.points) points += fmt::format("{:.1f},{:.1f} ", x_axis.at(x), y_axis.at(y));
-      out += fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2.5\" points=\"{}\"/>\n", kColors[i % std::size(kColors)], points);
-      ends.emplace_back(y_axis.at(line.points.back().second), i);
-    }
-    std::sort(ends.begin(), ends.end());
-    double last = -1e9;
-    for (auto& [y, i] : ends) {
-      y = last = std::max(y, last + 15);
-      const double x = x_axis.at(chart.lines[i].points.back().first) + 8;
-      out += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" style=\"fill:{}\" font-weight=\"bold\">{}</text>\n", x, y + 4,
-                         kColors[i % std::size(kColors)], escaped(chart.lines[i].name));
-    }
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" font-family=\"system-ui,Helvetica,Arial,sans-serif\" "
+      "font-size=\"14\" role=\"img\" aria-label=\"{2}\">\n<title>{2}</title>\n",
+      width, kHeight, escaped(figure.title));
+  out += kStyle;
+  out += fmt::format("<rect class=\"page\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"8\"/>\n", width - 1, kHeight - 1);
+  out += text_at(24, 36, figure.title, "class=\"t\" font-size=\"20\" font-weight=\"bold\"");
+  out += text_at(24, 60, figure.subtitle, "class=\"m\"");
+  for (size_t i = 0; i < figure.panels.size(); ++i) {
+    const double begin = panel_width * static_cast<double>(i);
+    out += draw(figure.panels[i], begin + kLeft, begin + panel_width - kRight);
   }
-  out += text_at((kLeft + kWidth - kRight) / 2, kHeight - 14, chart.x_label, "text-anchor=\"middle\"");
-  out += text_at(0, 0, chart.y_label, fmt::format("text-anchor=\"middle\" transform=\"translate(18 {}) rotate(-90)\"", (kTop + kHeight - kBottom) / 2));
   return out + "</svg>\n";
 }
 

@@ -6,17 +6,25 @@
 
 namespace mla::cli {
 
-/// Lines over logarithmic axes, as a picture that scales (SVG, readable on light and dark pages).
-struct Chart {
+/// Lines over two logarithmic axes.
+struct Panel {
   struct Line {
     std::string name;
     std::vector<std::pair<double, double>> points;  ///< (x, y), both positive, x rising
   };
-  std::string title, subtitle;
+  std::string title;
   std::string x_label, y_label;
   std::vector<Line> lines;
 };
 
-std::string to_svg(const Chart& chart);
+/// Panels side by side under one title.
+struct Figure {
+  std::string title, subtitle;
+  std::vector<Panel> panels;
+};
+
+/// The figure as a picture that scales (SVG), on a ground of its own so that it is readable on light and dark pages. Every
+/// line is named, with its last value, where it ends. A line without points is left out.
+std::string to_svg(const Figure& figure);
 
 }  // namespace mla::cli

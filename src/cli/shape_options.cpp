@@ -13,7 +13,8 @@ namespace {
 
 std::optional<int64_t> if_given(int64_t value) { return value == 0 ? std::nullopt : std::optional(value); }
 
-/// "Q4_0"; case does not matter.
+}  // namespace
+
 Result<DType> parse_quant(std::string name) {
   for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   std::string known;
@@ -24,8 +25,6 @@ Result<DType> parse_quant(std::string name) {
   return Error::usage(fmt::format("--quant '{}': expected one of {} (every matrix gets it; mixtures such as Q4_K_M are not made)",
                                   name, known));
 }
-
-}  // namespace
 
 void add_shape_options(CLI::App& app, ShapeOptions& o) {
   const auto count = whole_number(1, int64_t{1} << 24);

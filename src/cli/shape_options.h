@@ -21,6 +21,9 @@ struct ShapeOptions {
 /// --shape, --quant, --layers, --experts, --vocab, --seed.
 void add_shape_options(CLI::App& app, ShapeOptions& options);
 
+/// The type that --quant names; case does not matter. Errors: kUsage listing the types.
+Result<DType> parse_quant(std::string name);
+
 /// Errors: kUsage for an unknown shape or type, or changes that no model can have.
 Result<SynthPlan> make_plan(const ShapeOptions& options);
 

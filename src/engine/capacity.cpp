@@ -122,4 +122,8 @@ Result<int64_t> choose_cache_pages(int64_t max_tokens, int64_t n_context, int64_
       kPageRows, static_cast<double>(page_bytes) / kMiB, static_cast<double>(free_bytes) / kMiB));
 }
 
+int64_t largest_batch(int64_t memory, int64_t weight_bytes, int64_t page_bytes, int64_t n_tokens) {
+  return memory > weight_bytes ? (memory - weight_bytes) / page_bytes / pages_for(n_tokens) : 0;
+}
+
 }  // namespace mla

@@ -28,4 +28,8 @@ std::optional<int64_t> parse_control_group(std::string_view limit, std::string_v
 Result<int64_t> choose_cache_pages(int64_t max_tokens, int64_t n_context, int64_t page_bytes,
                                    std::optional<int64_t> available);
 
+/// The most sequences of `n_tokens` (at least 1) whose pages fit into `memory` bytes beside the weights: memory is given
+/// out in whole pages of `page_bytes`, activations are not counted. 0 when not one fits, or not even the weights.
+int64_t largest_batch(int64_t memory, int64_t weight_bytes, int64_t page_bytes, int64_t n_tokens);
+
 }  // namespace mla

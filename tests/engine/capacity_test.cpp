@@ -62,5 +62,14 @@ TEST(Capacity, TakesExactlyWhatIsAskedForOrSaysWhatFits) {
   EXPECT_FALSE(choose_cache_pages(std::numeric_limits<int64_t>::max(), 4096, kMiB, 1000 * kMiB).ok());
 }
 
+TEST(Capacity, FindsTheLargestBatchInWholePages) {
+  EXPECT_EQ(largest_batch(1000, 100, 10, kPageRows), 90);
+  EXPECT_EQ(largest_batch(1000, 100, 10, kPageRows + 1), 45) << "one row more takes another page";
+  EXPECT_EQ(largest_batch(1000, 100, 10, 1), 90);
+  EXPECT_EQ(largest_batch(109, 100, 10, 1), 0);
+  EXPECT_EQ(largest_batch(110, 100, 10, 1), 1);
+  EXPECT_EQ(largest_batch(50, 100, 10, 1), 0) << "the weights alone do not fit";
+}
+
 }  // namespace
 }  // namespace mla
