@@ -56,6 +56,12 @@ inline constexpr int64_t kThinTokens = 12;   ///< most tokens of a thin product
 inline constexpr int64_t kPanelRows = 64;    ///< weight rows that are decoded together
 inline constexpr int64_t kPanelDepth = 512;  ///< ... and elements of each; a multiple of every block size
 
+/// Memory that will be read soon.
+struct Ahead {
+  const std::byte* data = nullptr;
+  int64_t bytes = 0;
+};
+
 /// c[i][j] (+)= sum over k of a[i][k] b[k][j]: operands bf16, sums f32. The right side lies in blocks of 16 columns, each
 /// [k / 2][16][2]: a pair of summed elements of each column fills a vector, 16 such pair rows a tile of the matrix unit.
 struct BlockProduct {
@@ -69,6 +75,7 @@ struct BlockProduct {
   int64_t n = 0;  ///< a multiple of kBlockColumns
   int64_t k = 0;  ///< a multiple of kDepthStep
   bool accumulate = false;
+  Ahead ahead;  ///< fetched into the caches by the way
 };
 inline constexpr int64_t kBlockColumns = 16;
 inline constexpr int64_t kDepthStep = 32;
@@ -108,6 +115,7 @@ struct AttendArgs {
   int64_t d_k = 0;
   int64_t d_v = 0;
   Tile tile;
+  Ahead ahead;                       ///< what the next tile is made of
   const int32_t* visible = nullptr;  ///< a query sees the first so many rows of the tile
   float scale = 0.0F;
   float* scores = nullptr;      ///< [n_queries, kTileRows] to work in

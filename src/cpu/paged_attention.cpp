@@ -180,6 +180,7 @@ class Run {
     for (int64_t first = task.row_begin; first < task.row_end; first += kTileRows) {
       const int64_t n_rows = std::min(kTileRows, task.row_end - first);
       set_visible(task, first, n_rows, b.visible);
+      if (job_.value_in_key) args.ahead = tile_after(task, first);
       for (int64_t g = task.group_begin; g < task.group_end; ++g) {
         const int64_t index = g - task.group_begin, q = index * n_group;
         kernels_.load_tile(backend_.kernels(), source(*task.sequence->slice, g, g + 1, first, n_rows), b.tile, args.tile);
@@ -190,6 +191,13 @@ class Run {
         kernels_.attend(backend_.kernels(), args);
       }
     }
+  }
+
+  /// The whole rows of the tile that follows row `first`'s.
+  Ahead tile_after(const Task& task, int64_t first) const {
+    const int64_t next = first + kTileRows;
+    if (next >= task.row_end) return {};
+    return {cache_.row(*task.sequence->slice, next), std::min(kTileRows, task.row_end - next) * cache_.layout->row_bytes()};
   }
 
   /// Rows first ... first + n_rows - 1 of a page, as groups group_begin ... group_end - 1 see them.

@@ -36,9 +36,16 @@ void configure(int64_t n_rows) {
   configured = n_rows;
 }
 
+/// Fetches as many lines as keep a step of the products busy.
+void fetch(Ahead& ahead) {
+  for (int i = 0; i < 32 && ahead.bytes > 0; ++i, ahead.data += 64, ahead.bytes -= 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(ahead.data), _MM_HINT_T1);
+  }
+}
+
 /// R tiles of rows (the last of the configured height) times N blocks of columns.
 template <int R, int N>
-void tiles(const BlockProduct& p, int64_t row, int64_t block) {
+void tiles(const BlockProduct& p, int64_t row, int64_t block, Ahead& ahead) {
   const uint16_t* a = p.a + row * p.a_stride;
   const uint16_t* b = p.b + block * p.b_block;
   float* c = p.c + row * p.c_stride + block * kBlockColumns;
@@ -56,6 +63,7 @@ void tiles(const BlockProduct& p, int64_t row, int64_t block) {
     if constexpr (R == 2 && N == 2) _tile_zero(3);
   }
   for (int64_t k = 0; k < p.k; k += kDepthStep) {
+    fetch(ahead);
     _tile_loadd(4, a + k, a_bytes);
     _tile_loadd(6, b + k * kBlockColumns, kPairRow);
     _tile_dpbf16ps(0, 4, 6);
@@ -76,21 +84,22 @@ void tiles(const BlockProduct& p, int64_t row, int64_t block) {
 }
 
 template <int R>
-void rows(const BlockProduct& p, int64_t row) {
+void rows(const BlockProduct& p, int64_t row, Ahead& ahead) {
   const int64_t blocks = p.n / kBlockColumns;
   int64_t j = 0;
-  for (; j + 2 <= blocks; j += 2) tiles<R, 2>(p, row, j);
-  if (j < blocks) tiles<R, 1>(p, row, j);
+  for (; j + 2 <= blocks; j += 2) tiles<R, 2>(p, row, j, ahead);
+  if (j < blocks) tiles<R, 1>(p, row, j, ahead);
 }
 
 void block_product(const BlockProduct& p) noexcept {
+  Ahead ahead = p.ahead;
   int64_t row = 0;
   if (p.m >= kTile) configure(kTile);
-  for (; row + 2 * kTile <= p.m; row += 2 * kTile) rows<2>(p, row);
-  for (; row + kTile <= p.m; row += kTile) rows<1>(p, row);
+  for (; row + 2 * kTile <= p.m; row += 2 * kTile) rows<2>(p, row, ahead);
+  for (; row + kTile <= p.m; row += kTile) rows<1>(p, row, ahead);
   if (row == p.m) return;
   configure(p.m - row);
-  rows<1>(p, row);
+  rows<1>(p, row, ahead);
 }
 
 }  // namespace

@@ -308,7 +308,8 @@ void attend(const Kernels& kernels, const AttendArgs& a) noexcept {
     if (step.n_rows == 0) continue;
     kernels.block_product({.a = static_cast<const uint16_t*>(a.tile.keys), .a_stride = a.tile.key_stride,
                            .b = static_cast<const uint16_t*>(a.queries) + first * depth, .b_block = depth * kBlockColumns,
-                           .c = scores, .c_stride = kTogether, .m = step.n_rows, .n = pad_columns(step.n_queries), .k = depth});
+                           .c = scores, .c_stride = kTogether, .m = step.n_rows, .n = pad_columns(step.n_queries), .k = depth,
+                           .ahead = first == a.first_query ? a.ahead : Ahead{}});
     for (int i = 0; i * kBlockColumns < step.n_queries; ++i) {
       const F32 factor = softmax_step(a, step, i, scores + i * kBlockColumns, weights + i * kBlockColumns * kTileRows);
       store(factors + i * kBlockColumns, factor);
