@@ -68,7 +68,7 @@ int64_t list_tasks(CpuBackend& backend, const CpuWeight& weight, const Assignmen
 }
 
 /// fixed_rows() of the tokens, once each, for every pair in the order of a.x.
-const FixedBlock** pair_rows(CpuBackend& backend, Activation x, const WeightMatrix& weight, const Assignments& a,
+const FixedBlock** fixed_pairs(CpuBackend& backend, Activation x, const WeightMatrix& weight, const Assignments& a,
                              int64_t n_used) {
   if (!weight.interleaved) return nullptr;
   auto** tokens = backend.work<const float*>(x.n_rows);
@@ -99,15 +99,13 @@ void CpuBackend::experts(Activation x, const Routing& routing, const ExpertWeigh
   const int64_t up_size = a.most_tokens * kMostTaskRows;
   float* up_buffers = work<float>(n_threads() * up_size);
   float* panels = work<float>(n_threads() * kPanelRows * kPanelDepth);
-  const auto run = [&](const WeightMatrix& w, const ExpertTask& task, const float* const* rows,
-                       const FixedBlock* const* fixed, float* to, int64_t stride, int thread) {
+  const auto run = [&](const WeightMatrix& w, const ExpertTask& task, const ProductRows& rows, float* to, int64_t stride,
+                       int thread) {
     ProductArgs args;
     args.weight = w;
     args.row_begin = task.row_begin;
     args.row_end = task.row_end;
-    args.x = rows + a.first[task.expert];
-    if (fixed != nullptr) args.fixed = fixed + a.first[task.expert];
-    args.n_tokens = a.n_tokens(task.expert);
+    rows.set(args, kernels_, a.first[task.expert], a.n_tokens(task.expert));
     args.out = to;
     args.out_stride = stride;
     args.panel = panels + thread * kPanelRows * kPanelDepth;
@@ -116,7 +114,10 @@ void CpuBackend::experts(Activation x, const Routing& routing, const ExpertWeigh
 
   // Experts share their tokens' rows.
   const WeightMatrix& first_of_x = gate.matrix().interleaved ? gate.matrix() : up.matrix();
-  const FixedBlock** fixed = pair_rows(*this, x, first_of_x, a, routing.n_used);
+  ProductRows x_rows{.x = a.x, .fixed = fixed_pairs(*this, x, first_of_x, a, routing.n_used)};
+  if (on_matrix_unit(kernels_, gate.matrix(), a.most_tokens) || on_matrix_unit(kernels_, up.matrix(), a.most_tokens)) {
+    add_bf16_rows(*this, gate.matrix(), a.n, x_rows);
+  }
 
   ExpertTask* tasks = nullptr;
   double amount = 0.0;
@@ -126,20 +127,20 @@ void CpuBackend::experts(Activation x, const Routing& routing, const ExpertWeigh
     const int64_t begin = task.row_begin, n = task.row_end - begin;
     float* gate_out = hidden + a.first[task.expert] * d_expert;
     float* up_out = up_buffers + thread * up_size;
-    run(gate.matrix(task.expert), task, a.x, fixed, gate_out, d_expert, thread);
-    run(up.matrix(task.expert), task, a.x, fixed, up_out - begin, n, thread);
+    run(gate.matrix(task.expert), task, x_rows, gate_out, d_expert, thread);
+    run(up.matrix(task.expert), task, x_rows, up_out - begin, n, thread);
     for (int64_t t = 0; t < a.n_tokens(task.expert); ++t) {
       float* h = gate_out + t * d_expert + begin;
       kernels_.silu_mul(h, up_out + t * n, h, n);
     }
   });
 
-  fixed = fixed_rows(*this, down.matrix(), hidden_rows, a.n);
+  ProductRows hidden_input{.x = hidden_rows, .fixed = fixed_rows(*this, down.matrix(), hidden_rows, a.n)};
+  if (on_matrix_unit(kernels_, down.matrix(), a.most_tokens)) add_bf16_rows(*this, down.matrix(), a.n, hidden_input);
   amount = 0.0;
   n_tasks = list_tasks(*this, down, a, tasks, amount);
   for_tasks(n_tasks, amount, [&](int64_t i, int thread) {
-    run(down.matrix(tasks[i].expert), tasks[i], hidden_rows, fixed, y + a.first[tasks[i].expert] * d_model, d_model,
-        thread);
+    run(down.matrix(tasks[i].expert), tasks[i], hidden_input, y + a.first[tasks[i].expert] * d_model, d_model, thread);
   });
 
   for_tasks(x.n_rows, static_cast<double>(a.n * d_model), [&](int64_t t, int) {

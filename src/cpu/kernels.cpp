@@ -27,7 +27,7 @@ Kernels extended(Isa isa, Fills... fills) {
 const Kernels& kernels_for(Isa isa) {
   switch (isa) {
     case Isa::kAmx: {
-      static const Kernels kAmx = extended(Isa::kAvx512Bf16, amx::fill_block_product);
+      static const Kernels kAmx = extended(Isa::kAvx512Bf16, amx::fill_block_product, amx::fill_products);
       return kAmx;
     }
     case Isa::kAvx512Bf16: {

@@ -46,6 +46,8 @@ struct ProductArgs {
   int64_t row_end = 0;
   const float* const* x = nullptr;  ///< [n_tokens] rows of n_in elements
   const FixedBlock* const* fixed = nullptr;  ///< interleaved matrices take these instead: [n_tokens] rows of n_in / 32 blocks
+  const uint16_t* bf16 = nullptr;  ///< products on the matrix unit take these: [n_tokens] rows as split() left them
+  int64_t bf16_stride = 0;
   int64_t n_tokens = 0;
   float* out = nullptr;  ///< element (t, row) at out[t * out_stride + row]
   int64_t out_stride = 0;
@@ -172,6 +174,12 @@ struct Kernels {
   /// Products of interleaved matrices, any number of tokens, row_begin a multiple of 16; null for types that stay as their
   /// file has them.
   void (*interleaved_product[kDTypeCount])(const ProductArgs&) noexcept = {};
+  /// Products of many tokens on the matrix unit, interleaved where the type has such a layout, row_begin a multiple of 16, at
+  /// most kPanelRows rows; null where there is none, and for F32.
+  void (*matrix_product[kDTypeCount])(const Kernels&, const ProductArgs&) noexcept = {};
+  /// n activations for them as bf16 numbers, then as many bf16 numbers that say what rounding took away; pad_depth(n) each,
+  /// filled up with zeros.
+  void (*split)(const float* x, int64_t n, uint16_t* out) noexcept = nullptr;
   /// n activations, a multiple of 32, for interleaved products.
   void (*fix)(const float* x, int64_t n, FixedBlock* out) noexcept = nullptr;
   /// Row `row` of a matrix as its file has it, as f32, [n_in].
@@ -230,6 +238,7 @@ void fill_attention(Kernels&);
 }  // namespace avx512bf16
 namespace amx {
 void fill_block_product(Kernels&);
+void fill_products(Kernels&);
 }  // namespace amx
 
 /// Rows that are kept as f32 are attended to in f32; narrower ones in bf16 where that is faster, which rounds no more than

@@ -14,7 +14,12 @@ void CpuBackend::linear(Activation x, const PackedWeight& weight, const PackedWe
   if (n_tokens == 0 || matrix.n_out == 0) return;
   const float** rows = work<const float*>(n_tokens);
   for (int64_t t = 0; t < n_tokens; ++t) rows[t] = x.row(t);
-  const FixedBlock** fixed = fixed_rows(*this, matrix, rows, n_tokens);
+  ProductRows input{.x = rows};
+  if (on_matrix_unit(kernels_, matrix, n_tokens)) {
+    add_bf16_rows(*this, matrix, n_tokens, input);
+  } else {
+    input.fixed = fixed_rows(*this, matrix, rows, n_tokens);
+  }
   float* panels = is_thin(n_tokens) ? nullptr : work<float>(n_threads() * kPanelRows * kPanelDepth);
 
   const int64_t step = rows_per_task(matrix, n_tokens);
@@ -24,9 +29,7 @@ void CpuBackend::linear(Activation x, const PackedWeight& weight, const PackedWe
     args.weight = matrix;
     args.row_begin = task * step;
     args.row_end = std::min(matrix.n_out, args.row_begin + step);
-    args.x = rows;
-    args.fixed = fixed;
-    args.n_tokens = n_tokens;
+    input.set(args, kernels_, 0, n_tokens);
     args.out = out.data;
     args.out_stride = out.stride;
     args.bias = bias != nullptr ? packed(*bias).vector() : nullptr;

@@ -34,7 +34,32 @@ inline double product_work(const WeightMatrix& weight, int64_t n_rows, int64_t n
   return std::max(bytes, multiply_adds);
 }
 
-/// The rows x[0 ... n) of n_in elements as an interleaved matrix wants them; null for other matrices, which take x itself.
+/// Whether a product of so many tokens runs on the matrix unit.
+inline bool on_matrix_unit(const Kernels& kernels, const WeightMatrix& weight, int64_t n_tokens) {
+  return !is_thin(n_tokens) && kernels.matrix_product[static_cast<size_t>(weight.dtype)] != nullptr &&
+         (weight.block_scale == nullptr || kPanelDepth % weight.scale_block == 0);
+}
+
+/// Rows x[0 ... n) of n_in elements as products of a matrix want them.
+struct ProductRows {
+  const float* const* x = nullptr;
+  const FixedBlock** fixed = nullptr;  ///< interleaved matrices
+  const uint16_t* bf16 = nullptr;      ///< products on the matrix unit
+  int64_t bf16_stride = 0;
+
+  /// Those from row `first` on.
+  void set(ProductArgs& args, const Kernels& kernels, int64_t first, int64_t n_tokens) const {
+    args.x = x + first;
+    args.n_tokens = n_tokens;
+    if (fixed != nullptr) args.fixed = fixed + first;
+    if (bf16 != nullptr && on_matrix_unit(kernels, args.weight, n_tokens)) {
+      args.bf16 = bf16 + first * bf16_stride;
+      args.bf16_stride = bf16_stride;
+    }
+  }
+};
+
+/// The rows as an interleaved matrix wants them; null for other matrices, which take x itself.
 inline const FixedBlock** fixed_rows(CpuBackend& backend, const WeightMatrix& weight, const float* const* x, int64_t n) {
   if (!weight.interleaved) return nullptr;
   const int64_t n_blocks = weight.n_in / kFixedElements;
@@ -47,9 +72,20 @@ inline const FixedBlock** fixed_rows(CpuBackend& backend, const WeightMatrix& we
   return rows;
 }
 
+/// Gives the rows to the matrix unit too.
+inline void add_bf16_rows(CpuBackend& backend, const WeightMatrix& weight, int64_t n, ProductRows& rows) {
+  rows.bf16_stride = 2 * pad_depth(weight.n_in);
+  auto* bf16 = backend.work<uint16_t>(n * rows.bf16_stride);
+  backend.for_tasks(n, static_cast<double>(n * weight.n_in), [&](int64_t i, int) {
+    backend.kernels().split(rows.x[i], weight.n_in, bf16 + i * rows.bf16_stride);
+  });
+  rows.bf16 = bf16;
+}
+
 /// One task of a product.
 inline void run_product(const Kernels& kernels, const ProductArgs& args) {
   const auto type = static_cast<size_t>(args.weight.dtype);
+  if (args.bf16 != nullptr) return kernels.matrix_product[type](kernels, args);
   if (args.weight.interleaved) return kernels.interleaved_product[type](args);
   (is_thin(args.n_tokens) ? kernels.thin_product : kernels.panel_product)[type](args);
 }

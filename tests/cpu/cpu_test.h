@@ -34,10 +34,12 @@ class CpuTest : public testing::TestWithParam<Isa> {
   std::unique_ptr<Backend> reference_ = make_reference_backend();
   Random random_{42};
 
-  /// `exact` for products of f32 activations; more where a type's products round them to 16 bits (cpu/interleaved.h): each
-  /// is off by up to 1/65278 of the largest of its 32.
+  /// `exact` for products of f32 activations; more where a type's products round them to 16 bits, each off by up to 1/65278 of
+  /// the largest of its 32 (cpu/interleaved.h), or of itself (isa/amx/products.cpp).
   static Tolerance rounding_of(DType dtype, Tolerance exact) {
-    if (cpu::kernels_for(GetParam()).interleaved_product[static_cast<size_t>(dtype)] != nullptr)
+    const cpu::Kernels& kernels = cpu::kernels_for(GetParam());
+    const auto type = static_cast<size_t>(dtype);
+    if (kernels.interleaved_product[type] != nullptr || kernels.matrix_product[type] != nullptr)
       exact.relative_to_range = std::max(exact.relative_to_range, 1e-4);
     return exact;
   }

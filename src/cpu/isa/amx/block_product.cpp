@@ -32,6 +32,7 @@ void configure(int64_t n_rows) {
     config.row_bytes[tile] = 64;
     config.n_rows[tile] = static_cast<uint8_t>(tile < 6 ? n_rows : kTile);
   }
+  __asm__ volatile("" : : "r"(&config) : "memory");  // GCC 12 takes the intrinsic to read only 8 bytes of it
   _tile_loadconfig(&config);
   configured = n_rows;
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-// How the units of cpu/interleaved.h are read into vectors. Included by this instruction set's products only.
+// How the units of cpu/interleaved.h are read into vectors. Included by the products of this instruction set and of AMX.
 //
 // A format F has
 //   Unit, kParts             32 elements are a part
