@@ -7,8 +7,9 @@
 // or more partial sums: error about sqrt(n_in) * 2^-24 of the sum of magnitudes.
 //
 // Measured on one Zen 4 core with AVX-512, 2048 x 2048. One token, GB/s of weights from memory that gives the core 30: F32, F16
-// and BF16 20-28 from huge pages (BF16 16 from small ones, as a mapped file has them), FP8 13.6, Q4_0 10, Q8_0 12.6, Q4_K 8.4. Four tokens: BF16 109 GFLOP/s, FP8 71, Q4_0 52. 256 tokens: 95-105
-// GFLOP/s whatever the type, of 118 that the core's multiply-adds reach.
+// and BF16 20-28 from huge pages (BF16 16 from small ones, as a mapped file has them), FP8 13.6, Q4_0 10, Q8_0 12.6, Q4_K 8.4.
+// Four tokens: BF16 109 GFLOP/s, FP8 71, Q4_0 52. 256 tokens: 95-105 GFLOP/s whatever the type, of 118 that the core's
+// multiply-adds reach.
 
 #include <type_traits>
 
