@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/control_group.h"
 
 namespace mla {
 
@@ -153,10 +156,12 @@ void ThreadPool::parallel_for(int64_t n, int64_t grain,
   shared_->close();
 }
 
-int default_thread_count() {
+int default_thread_count(const std::filesystem::path& root) {
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1U, std::thread::hardware_concurrency());
+  const int processors = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : static_cast<int>(std::thread::hardware_concurrency());
+  // Threads beyond the quota would use it up early in each period, and all would stand still for the rest of it.
+  const double quota = std::ceil(control_group_processors(root).value_or(processors));
+  return std::max(1, quota < processors ? static_cast<int>(quota) : processors);
 }
 
 }  // namespace mla

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 
@@ -31,7 +32,8 @@ class ThreadPool {
   std::unique_ptr<Shared> shared_;
 };
 
-/// Threads to use when nobody says: the processors this process may run on (its affinity mask), at least 1.
-int default_thread_count();
+/// Threads to use when nobody says: the processors this process may run on (its affinity mask), but no more than the
+/// quota of its control groups gives time to (rounded up); at least 1. `root`: as in base/control_group.h.
+int default_thread_count(const std::filesystem::path& root = "/");
 
 }  // namespace mla

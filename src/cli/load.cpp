@@ -33,20 +33,14 @@ fs::path default_model() {
 }
 
 /// Pages of cache that fit beside the weights, or why they do not.
-Result<int64_t> plan_cache(const OpenedModel& opened, RowFormat format, int64_t context) {
+Result<int64_t> plan_cache(const OpenedModel& opened, const Backend& backend, RowFormat format, int64_t context) {
   const Config& c = opened.config;
   if (context > c.n_context) {
     return Error::usage(fmt::format("a context of {} tokens was asked for; this model's is {}", context, c.n_context));
   }
-  const uint64_t weights = opened.checkpoint->tensor_bytes();
-  std::optional<int64_t> left = available_memory();
-  if (left && weights > static_cast<uint64_t>(*left)) {
-    return Error::resource(fmt::format(
-        "{}: the weights take {}, this machine has {} available; close other programs, or use a smaller quantisation of the model",
-        opened.path.string(), human_bytes(static_cast<double>(weights)), human_bytes(static_cast<double>(*left))));
-  }
-  if (left) *left -= static_cast<int64_t>(weights);
-  return choose_cache_pages(context, c.n_context, c.n_layers * c.row_layout(format).row_bytes() * kPageRows, left);
+  const auto left = memory_beside_weights(weight_memory(*opened.checkpoint, backend), memory_budget());
+  if (!left.ok()) return left.error().in(opened.path.string());
+  return choose_cache_pages(context, c.n_context, c.n_layers * c.row_layout(format).row_bytes() * kPageRows, *left);
 }
 
 }  // namespace
@@ -107,7 +101,7 @@ Result<LoadedModel> load_model(const OpenedModel& opened, const ModelOptions& op
     loaded.backend = std::move(profiler);
   }
   MLA_ASSIGN(const RowFormat format, row_format_from_name(options.cache));
-  MLA_ASSIGN(const int64_t pages, plan_cache(opened, format, options.context));
+  MLA_ASSIGN(const int64_t pages, plan_cache(opened, *loaded.backend, format, options.context));
   loaded.cache_tokens = pages * kPageRows;
   const Config& c = opened.config;
   note(fmt::format("{}: {} weights, cache {}/token ({}), up to {} tokens, {}", c.architecture,

@@ -28,6 +28,8 @@ class CpuBackend final : public HostMemoryBackend {
  public:
   CpuBackend(const Kernels& kernels, std::string_view name, int n_threads);
   std::string_view name() const override { return name_; }
+  int n_threads() const override { return pool_.size(); }
+  int64_t packed_bytes(const TensorView& view) const override;  // weight.cpp
 
   // rowwise.cpp
   void embed(std::span<const int32_t> ids, const PackedWeight& table, Activation out) override;
@@ -60,7 +62,6 @@ class CpuBackend final : public HostMemoryBackend {
   // -------------------------------------------------------------------------------------
 
   const Kernels& kernels() const { return kernels_; }
-  int n_threads() const { return pool_.size(); }
 
   /// fn(task, thread) for every task in [0, n): on all threads when the work, given in multiply-adds or bytes
   /// (whichever there are more of), is worth waking them, else on the caller's.

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/float16.h"
+#include "cpu/interleave_rows16.h"
 #include "tensor/formats/iq4.h"
 #include "tensor/formats/k_quants.h"
 #include "tensor/formats/q32.h"
@@ -312,6 +313,11 @@ int64_t interleaved_row_bytes(DType dtype, int64_t n_in) {
 }
 
 void interleave_group(const WeightMatrix& source, int64_t row, uint8_t* to) {
+  if (row + kGroupRows <= source.n_out && interleave_rows16(source, row, to)) return;
+  interleave_group_plainly(source, row, to);
+}
+
+void interleave_group_plainly(const WeightMatrix& source, int64_t row, uint8_t* to) {
   switch (source.dtype) {
     case DType::kQ4_0: return interleave<BlockQ4_0, UnitQ4_0>(source, row, to);
     case DType::kQ4_1: return interleave<BlockQ4_1, UnitQ4_1>(source, row, to);

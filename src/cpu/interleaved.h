@@ -157,6 +157,8 @@ int64_t interleaved_row_bytes(DType dtype, int64_t n_in);
 
 /// Rows [row, row + 16) of `source`, fewer at its end, become a group of 16 * interleaved_row_bytes() at `to`.
 void interleave_group(const WeightMatrix& source, int64_t row, uint8_t* to);
+/// The same, row by row: for the last group of a matrix and for types without a faster form (cpu/interleave_rows16.h).
+void interleave_group_plainly(const WeightMatrix& source, int64_t row, uint8_t* to);
 
 /// Row `row` of an interleaved matrix as f32, [n_in], in the formats' own arithmetic.
 void decode_interleaved_row(const WeightMatrix& matrix, int64_t row, float* out);

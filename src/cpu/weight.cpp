@@ -11,6 +11,9 @@
 namespace mla::cpu {
 namespace {
 
+constexpr int64_t kHugePage = int64_t{2} << 20;
+constexpr int64_t kSmallTask = int64_t{64} << 10;  // bytes that a thread interleaves at a time where weights are small
+
 /// Whether the kernels can read a view as it lies: FP8 factors must not change within 32 elements (no known
 /// model's do).
 bool readable_in_place(const TensorView& view) {
@@ -69,28 +72,48 @@ void CpuWeight::interleave(CpuBackend& backend) {
   if (matrices_.empty() || backend.kernels().interleaved_product[static_cast<size_t>(dtype)] == nullptr) return;
   const int64_t row_bytes = interleaved_row_bytes(dtype, n_in), group_bytes = kGroupRows * row_bytes;
   const int64_t n_groups = (n_out + kGroupRows - 1) / kGroupRows;  // of one matrix
-  constexpr size_t kHugePage = size_t{2} << 20;
-  const auto bytes = static_cast<size_t>(n_stack * n_groups * group_bytes);
-  const size_t alignment = bytes >= kHugePage ? kHugePage : 64;
-  const size_t whole = (bytes + alignment - 1) / alignment * alignment;
-  interleaved_.reset(static_cast<uint8_t*>(std::aligned_alloc(alignment, std::max(whole, alignment))));
-  if (interleaved_ == nullptr) throw std::bad_alloc();
-  madvise(interleaved_.get(), whole, MADV_HUGEPAGE);  // a wish: without it there are only more page faults
+  const int64_t bytes = n_stack * n_groups * group_bytes;
+  allocate_interleaved(bytes);
   uint8_t* to = interleaved_.get();
-  backend.for_tasks(n_stack * n_groups, static_cast<double>(bytes), [&](int64_t task, int) {
-    interleave_group(matrix(task / n_groups), task % n_groups * kGroupRows, to + task * group_bytes);
+  // A task writes about one huge page, so that two threads seldom fault in the same one, which is cleared by both then.
+  const int64_t task_bytes = bytes >= 8 * kHugePage ? kHugePage : kSmallTask;
+  const auto first_group = [&](int64_t task) {
+    return std::min(n_stack * n_groups, (task * task_bytes + group_bytes - 1) / group_bytes);
+  };
+  backend.for_tasks((bytes + task_bytes - 1) / task_bytes, static_cast<double>(bytes), [&](int64_t task, int) {
+    for (int64_t g = first_group(task); g < first_group(task + 1); ++g) {
+      interleave_group(matrix(g / n_groups), g % n_groups * kGroupRows, to + g * group_bytes);
+    }
   });
   for (WeightMatrix& m : matrices_) {
     m.data = to + (&m - matrices_.data()) * n_groups * group_bytes;
     m.row_bytes = row_bytes;
     m.interleaved = true;
   }
-  owned_bytes = static_cast<int64_t>(whole);
+  owned_bytes = bytes;
+}
+
+void CpuWeight::allocate_interleaved(int64_t bytes) {
+  const auto size = static_cast<size_t>(bytes), alignment = static_cast<size_t>(bytes >= kHugePage ? kHugePage : 64);
+  const size_t whole = std::max<size_t>(1, (size + alignment - 1) / alignment) * alignment;
+  interleaved_.reset(static_cast<uint8_t*>(std::aligned_alloc(alignment, whole)));
+  if (interleaved_ == nullptr) throw std::bad_alloc();
+  // A wish: without it there are only more page faults. The last, partly used pages stay small: no memory is lost to them.
+  const size_t huge = size / kHugePage * kHugePage;
+  if (huge > 0) static_cast<void>(madvise(interleaved_.get(), huge, MADV_HUGEPAGE));
 }
 
 void decode_row(const Kernels& kernels, const WeightMatrix& matrix, int64_t row, float* out) {
   if (matrix.interleaved) return decode_interleaved_row(matrix, row, out);
   kernels.decode_row[static_cast<size_t>(matrix.dtype)](matrix, row, out);
+}
+
+int64_t CpuBackend::packed_bytes(const TensorView& view) const {
+  if (!readable_in_place(view)) return view.n_elements() * static_cast<int64_t>(sizeof(float));
+  if (kernels_.interleaved_product[static_cast<size_t>(view.dtype)] == nullptr) return 0;
+  const int64_t n_out = view.shape[view.shape.size() - 2];
+  const int64_t n_groups = (n_out + kGroupRows - 1) / kGroupRows;
+  return view.n_rows() / std::max<int64_t>(n_out, 1) * n_groups * kGroupRows * interleaved_row_bytes(view.dtype, view.n_in());
 }
 
 Weight CpuBackend::make_weight(std::span<const TensorView> views) {

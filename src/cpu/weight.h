@@ -33,6 +33,7 @@ class CpuWeight final : public PackedWeight {
  private:
   void add_matrices(const TensorView& view);
   void decode(std::span<const TensorView> views);
+  void allocate_interleaved(int64_t bytes);
 
   std::vector<WeightMatrix> matrices_;
   std::vector<float> decoded_;

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <sstream>
 #include <string>
 
+#include "base/control_group.h"
 #include "cache/page_pool.h"
 
 namespace mla {
@@ -21,15 +21,6 @@ constexpr double kMemoryShare = 0.8;
 
 constexpr double kMiB = 1024.0 * 1024.0;
 
-std::optional<int64_t> leading_number(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return std::nullopt;
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data() + first, text.data() + text.size(), value);
-  if (error != std::errc() || value < 0) return std::nullopt;
-  return value;
-}
-
 std::optional<std::string> read_file(const std::filesystem::path& path) {
   std::ifstream in(path);
   if (!in) return std::nullopt;
@@ -38,65 +29,55 @@ std::optional<std::string> read_file(const std::filesystem::path& path) {
   return text.str();
 }
 
-/// The number behind `key` at the beginning of a line.
-std::optional<int64_t> field(std::string_view text, std::string_view key) {
-  while (!text.empty()) {
-    if (text.starts_with(key)) return leading_number(text.substr(key.size()));
-    text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
-  }
-  return std::nullopt;
-}
-
-/// What this process's control group and those around it have left: the least of them.
-std::optional<int64_t> control_group_memory() {
-  namespace fs = std::filesystem;
-  constexpr std::string_view kUnified = "0::/";
-  const fs::path root = "/sys/fs/cgroup";
-  const auto membership = read_file("/proc/self/cgroup");
-  if (!membership) return std::nullopt;
-  const size_t line = membership->find(kUnified);
-  if (line == std::string::npos) return std::nullopt;
-  const size_t begin = line + kUnified.size();
-  const std::string group = membership->substr(begin, membership->find('\n', begin) - begin);
-
-  std::optional<int64_t> least;
-  const auto consider = [&](const fs::path& folder) {
-    const auto limit = read_file(folder / "memory.max"), current = read_file(folder / "memory.current"),
-               stat = read_file(folder / "memory.stat");
-    if (!limit || !current || !stat) return;
-    const auto left = parse_control_group(*limit, *current, *stat);
-    if (left) least = std::min(*left, least.value_or(*left));
-  };
-  fs::path folder = root;
-  consider(folder);
-  for (const fs::path& name : fs::path(group)) consider(folder /= name);
-  return least;
+std::string mebibytes(int64_t bytes) {
+  return fmt::format("{:.0f} MiB", static_cast<double>(bytes) / kMiB);
 }
 
 }  // namespace
 
 std::optional<int64_t> parse_mem_available(std::string_view meminfo) {
-  const auto kib = field(meminfo, "MemAvailable:");
+  const auto kib = number_after(meminfo, "MemAvailable:");
   if (!kib || *kib > std::numeric_limits<int64_t>::max() / 1024) return std::nullopt;
   return *kib * 1024;
 }
 
-std::optional<int64_t> parse_control_group(std::string_view limit, std::string_view current,
-                                           std::string_view stat) {
-  const auto most = leading_number(limit), used = leading_number(current);  // no number: "max"
-  if (!most || !used) return std::nullopt;
-  int64_t held = *used;
-  for (const char* droppable : {"active_file ", "inactive_file ", "slab_reclaimable "})
-    held -= std::min(held, field(stat, droppable).value_or(0));
-  return std::max<int64_t>(*most - held, 0);
+std::optional<MemoryBudget> memory_budget(const std::filesystem::path& root) {
+  const auto meminfo = read_file(root / "proc/meminfo");
+  const auto system = meminfo ? parse_mem_available(*meminfo) : std::nullopt;
+  const auto group = control_group_memory(root);
+  if (group && (!system || *group < *system)) return MemoryBudget{.bytes = *group, .of_control_group = true};
+  if (system) return MemoryBudget{.bytes = *system};
+  return std::nullopt;
 }
 
 std::optional<int64_t> available_memory() {
-  const auto meminfo = read_file("/proc/meminfo");
-  const auto system = meminfo ? parse_mem_available(*meminfo) : std::nullopt;
-  const auto group = control_group_memory();
-  if (system && group) return std::min(*system, *group);
-  return system ? system : group;
+  const auto budget = memory_budget();
+  return budget ? std::optional(budget->bytes) : std::nullopt;
+}
+
+WeightMemory weight_memory(const Checkpoint& checkpoint, const Backend& backend) {
+  WeightMemory memory;
+  for (const TensorView& tensor : checkpoint.tensors) {
+    const int64_t packed = backend.packed_bytes(tensor);
+    if (packed > 0) {
+      memory.packed += packed;
+    } else if (checkpoint.memory == nullptr) {
+      memory.mapped += tensor.n_bytes();
+    }
+  }
+  return memory;
+}
+
+Result<std::optional<int64_t>> memory_beside_weights(const WeightMemory& weights, const std::optional<MemoryBudget>& budget) {
+  if (!budget) return std::optional<int64_t>();
+  const int64_t left = budget->bytes - std::min(budget->bytes, weights.packed + weights.mapped);
+  if (weights.packed + weights.mapped <= budget->bytes) return std::optional(left);
+  return Error::resource(fmt::format(
+      "the weights take {} ({} packed for this processor, {} used where the file has them), {} has {} left; {}, or use a smaller "
+      "quantisation of the model",
+      mebibytes(weights.packed + weights.mapped), mebibytes(weights.packed), mebibytes(weights.mapped),
+      budget->of_control_group ? "the control group of this process" : "this machine", mebibytes(budget->bytes),
+      budget->of_control_group ? "raise the group's memory limit" : "close other programs"));
 }
 
 Result<int64_t> choose_cache_pages(int64_t max_tokens, int64_t n_context, int64_t page_bytes,

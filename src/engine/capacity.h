@@ -1,25 +1,43 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string_view>
 
 #include "base/result.h"
+#include "io/checkpoint.h"
+#include "ops/backend.h"
 
 namespace mla {
 
-/// Memory that can still be used without swapping: MemAvailable of /proc/meminfo, or what the control groups
-/// of this process have left where that is less. Nothing where neither can be read.
+/// Memory that can still be used without swapping.
+struct MemoryBudget {
+  int64_t bytes = 0;
+  bool of_control_group = false;  ///< a limit on this process's control groups is what binds, not the machine
+};
+
+/// MemAvailable of /proc/meminfo, or what the control groups of this process have left where that is less. Nothing where
+/// neither can be read. `root`: as in base/control_group.h.
+std::optional<MemoryBudget> memory_budget(const std::filesystem::path& root = "/");
+/// Its bytes.
 std::optional<int64_t> available_memory();
 
 /// The bytes that a /proc/meminfo text calls available.
 std::optional<int64_t> parse_mem_available(std::string_view meminfo);
 
-/// The bytes that a control group (version 2) has left, from the texts of its memory.max, memory.current and
-/// memory.stat. As in MemAvailable, file pages that can be dropped count as free: reading a model's file
-/// fills the group with them. Nothing when the group has no limit.
-std::optional<int64_t> parse_control_group(std::string_view limit, std::string_view current,
-                                           std::string_view stat);
+/// What a checkpoint's tensors keep in memory while the model runs.
+struct WeightMemory {
+  int64_t packed = 0;  ///< copies in the backend's layout; the file's pages are given back
+  int64_t mapped = 0;  ///< used where the file has them: pages that could be dropped, but are read for every token
+};
+
+/// The same before anything is loaded. A checkpoint that lies in memory already takes no more for what is used in place.
+WeightMemory weight_memory(const Checkpoint& checkpoint, const Backend& backend);
+
+/// What is left of the budget beside the weights; nothing when the budget is unknown. Errors: kResource when they do not
+/// fit (message: what is needed, what there is and who limits it, what to change).
+Result<std::optional<int64_t>> memory_beside_weights(const WeightMemory& weights, const std::optional<MemoryBudget>& budget);
 
 /// Pages of `page_bytes` for a cache. `max_tokens` > 0: exactly what holds that many tokens. 0: the model's
 /// context, reduced to the share of the available memory that a cache may take. Errors: kUsage for negative

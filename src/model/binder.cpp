@@ -170,14 +170,14 @@ void Binder::report_strays() {
     fault(fmt::format("{}: not expected in this architecture with this configuration", name));
 }
 
-/// Makes the tensors that no file holds as they are needed, on every processor.
-void Binder::convert_all(LoadProgress& state, const Progress& progress, BoundWeights& bound) {
+/// Makes the tensors that no file holds as they are needed, on as many threads as the backend has.
+void Binder::convert_all(int n_threads, LoadProgress& state, const Progress& progress, BoundWeights& bound) {
   std::vector<Job*> jobs;
   for (Job& job : jobs_) {
     if (job.convert) jobs.push_back(&job);
   }
   if (jobs.empty()) return;
-  ThreadPool threads(default_thread_count());
+  ThreadPool threads(n_threads);
   const auto batch = static_cast<size_t>(4 * threads.size());  // between two reports of progress
   std::vector<OwnedTensor> made(jobs.size());
   std::atomic<bool> out_of_memory = false;
@@ -212,7 +212,7 @@ Result<BoundWeights> Binder::pack_all(Backend& backend, const Progress& progress
   LoadProgress state;
   for (const Job& job : jobs_) state.bytes_total += static_cast<uint64_t>(job.bytes);
   BoundWeights bound;
-  convert_all(state, progress, bound);
+  convert_all(backend.n_threads(), state, progress, bound);
   for (Job& job : jobs_) {
     MLA_ASSIGN(*job.out, job.stack ? backend.pack_stack(job.views) : backend.pack(job.views.front()));
     for (const TensorView& v : job.views) bound.n_parameters += v.n_elements();

@@ -89,7 +89,7 @@ class Binder {
   const TensorView* find_named(const std::string& name);
   const TensorView* require_named(const std::string& name, const std::vector<int64_t>& shape);
   void report_strays();
-  void convert_all(LoadProgress& state, const Progress& progress, BoundWeights& bound);
+  void convert_all(int n_threads, LoadProgress& state, const Progress& progress, BoundWeights& bound);
 
   const Checkpoint& checkpoint_;
   NameTable names_;

@@ -35,6 +35,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
+  /// Threads that it computes with: others that prepare work for it take no more.
+  virtual int n_threads() const { return 1; }
 
   // -- memory -------------------------------------------------------------------------------------------------------
   /// Brings a weight of rank 1, 2 or 3 into this backend's layout. The view's bytes must outlive the Weight (a backend
@@ -43,6 +45,8 @@ class Backend {
   virtual Result<Weight> pack(const TensorView& view) = 0;
   /// The same for a stack that a file holds as separate matrices of one shape and type (Hugging Face experts).
   virtual Result<Weight> pack_stack(std::span<const TensorView> matrices) = 0;
+  /// Bytes that pack() of this tensor (or of a stack's part) will take beside the view's own; 0 where it is used in place.
+  virtual int64_t packed_bytes(const TensorView& /*view*/) const { return 0; }
 
   /// Scratch activations [n_rows, n_cols], uninitialised, contiguous, 64-byte aligned; valid until release_scratch().
   /// Throws std::bad_alloc (the engine turns it into an Error at its border).

@@ -89,6 +89,12 @@ std::vector<OperationCost> ProfilingBackend::take() {
 std::string_view ProfilingBackend::name() const {
   return measured_->name();
 }
+int ProfilingBackend::n_threads() const {
+  return measured_->n_threads();
+}
+int64_t ProfilingBackend::packed_bytes(const TensorView& view) const {
+  return measured_->packed_bytes(view);
+}
 Result<Weight> ProfilingBackend::pack(const TensorView& view) {
   return measured_->pack(view);
 }

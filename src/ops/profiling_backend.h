@@ -40,6 +40,8 @@ class ProfilingBackend final : public Backend {
   std::vector<OperationCost> take();
 
   std::string_view name() const override;
+  int n_threads() const override;
+  int64_t packed_bytes(const TensorView& view) const override;
   Result<Weight> pack(const TensorView& view) override;
   Result<Weight> pack_stack(std::span<const TensorView> matrices) override;
   Activation scratch(int64_t n_rows, int64_t n_cols) override;

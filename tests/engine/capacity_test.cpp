@@ -1,10 +1,15 @@
 #include "engine/capacity.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <string>
 
 #include "ops/row_layout.h"
+#include "support/paths.h"
 
 namespace mla {
 namespace {
@@ -24,17 +29,40 @@ TEST(Capacity, ReadsAvailableMemory) {
   EXPECT_GT(*here, 0);
 }
 
-TEST(Capacity, CountsWhatAControlGroupCanDropAsFree) {
-  constexpr const char* kStat =
-      "anon 500\nfile 400\ninactive_file 300\nactive_file 100\nslab_reclaimable 50\n";
-  EXPECT_EQ(parse_control_group("1000\n", "950\n", kStat), 500);
-  EXPECT_EQ(parse_control_group("1000\n", "950\n", "anon 900\nnot_active_file 10\n"), 50);
-  EXPECT_EQ(parse_control_group("1000\n", "1200\n", "anon 1200\n"), 0);
-  EXPECT_EQ(parse_control_group("1000\n", "100\n", kStat), 1000)
-      << "the three texts are of different moments";
-  EXPECT_FALSE(parse_control_group("max\n", "950\n", kStat).has_value());
-  EXPECT_FALSE(parse_control_group("1000\n", "", kStat).has_value());
-  EXPECT_FALSE(parse_control_group("", "", "").has_value());
+TEST(Capacity, NamesWhoeverLimitsTheMemory) {
+  const auto root = test::temp_dir("memory_budget");
+  const auto write = [&](const std::string& path, const std::string& text) {
+    std::filesystem::create_directories((root / path).parent_path());
+    std::ofstream(root / path) << text;
+  };
+  EXPECT_FALSE(memory_budget(root).has_value());
+  write("proc/meminfo", "MemAvailable: 2048 kB\n");
+  EXPECT_EQ(memory_budget(root)->bytes, 2 * kMiB);
+  EXPECT_FALSE(memory_budget(root)->of_control_group);
+  write("proc/self/cgroup", "0::/\n");
+  write("sys/fs/cgroup/memory.max", std::to_string(kMiB));
+  write("sys/fs/cgroup/memory.current", "0");
+  write("sys/fs/cgroup/memory.stat", "anon 0\n");
+  EXPECT_EQ(memory_budget(root)->bytes, kMiB);
+  EXPECT_TRUE(memory_budget(root)->of_control_group);
+  write("sys/fs/cgroup/memory.max", std::to_string(8 * kMiB));
+  EXPECT_EQ(memory_budget(root)->bytes, 2 * kMiB);
+  EXPECT_FALSE(memory_budget(root)->of_control_group);
+}
+
+TEST(Capacity, RefusesWeightsThatDoNotFitBeforeTheyAreLoaded) {
+  const WeightMemory weights{.packed = 600 * kMiB, .mapped = 400 * kMiB};
+  EXPECT_EQ(memory_beside_weights(weights, MemoryBudget{.bytes = 1500 * kMiB}).value(), 500 * kMiB);
+  EXPECT_EQ(memory_beside_weights(weights, MemoryBudget{.bytes = 1000 * kMiB}).value(), 0);
+  EXPECT_FALSE(memory_beside_weights(weights, std::nullopt).value().has_value());
+  const auto machine = memory_beside_weights(weights, MemoryBudget{.bytes = 999 * kMiB});
+  ASSERT_FALSE(machine.ok());
+  EXPECT_EQ(machine.error().kind, ErrorKind::kResource);
+  EXPECT_THAT(machine.error().message, testing::HasSubstr("1000 MiB (600 MiB packed for this processor, 400 MiB used where"));
+  EXPECT_THAT(machine.error().message, testing::HasSubstr("this machine has 999 MiB left; close other programs"));
+  const auto group = memory_beside_weights(weights, MemoryBudget{.bytes = 1, .of_control_group = true});
+  ASSERT_FALSE(group.ok());
+  EXPECT_THAT(group.error().message, testing::HasSubstr("the control group of this process has 0 MiB left; raise the group's memory limit"));
 }
 
 TEST(Capacity, TakesTheContextWhenItFits) {
