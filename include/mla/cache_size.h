@@ -13,6 +13,8 @@ enum class CacheElement {
   kF32,   ///< 4 bytes
   kBF16,  ///< 2 bytes
   kInt8,  ///< 1 byte and a scale per latent (MLA) or per head (others); MLA's RoPE part stays bf16
+  kInt6,  ///< 6 bits and a bf16 scale per 64 elements (or their rest); MLA's RoPE part stays bf16
+  kInt4,  ///< 4 bits, likewise
 };
 
 /// The dimensions that the size of a cache follows from. Models with multi-head latent attention have kv_rank

@@ -19,6 +19,10 @@ RowFormat row_format(CacheElement element) {
       return RowFormat::kBF16;
     case CacheElement::kInt8:
       return RowFormat::kInt8;
+    case CacheElement::kInt6:
+      return RowFormat::kInt6;
+    case CacheElement::kInt4:
+      return RowFormat::kInt4;
   }
   return RowFormat::kBF16;
 }

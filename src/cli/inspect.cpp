@@ -62,7 +62,8 @@ Json memory_plan(const Config& c, uint64_t weight_bytes) {
   const int64_t available = available_memory().value_or(0);
   plan["available_bytes"] = available;
   const int64_t left = std::max<int64_t>(0, available - static_cast<int64_t>(weight_bytes));
-  for (const RowFormat format : {RowFormat::kF32, RowFormat::kBF16, RowFormat::kInt8}) {
+  for (const RowFormatInfo& info : row_formats()) {
+    const RowFormat format = info.format;
     const int64_t per_token = c.n_layers * c.row_layout(format).row_bytes();
     // As a hostile file states them, the two can multiply to more than 64 bits hold.
     const int64_t full = (Checked<int64_t>(per_token) * c.n_context).value_or(std::numeric_limits<int64_t>::max());

@@ -44,14 +44,14 @@ Result<Subject> find_subject(const KvOptions& o) {
   return Subject{c.name.empty() ? opened.path.filename().string() : c.name, cache_dims(c), c.n_context};
 }
 
-/// "bf16", "f16" (as wide), "f32", "int8", or a number of bits per element such as "6".
+/// "bf16", "f16" (as wide), "f32", "int8", "int6", "int4", or a number of bits per element such as "6".
 Result<CacheFormat> parse_format(const std::string& text) {
   const Result<RowFormat> row = row_format_from_name(text == "f16" ? "bf16" : text);
   if (row.ok()) return CacheFormat(*row);
   char* end = nullptr;
   const double bits = std::strtod(text.c_str(), &end);
   if (!text.empty() && *end == '\0' && bits > 0 && bits <= 64) return CacheFormat::average_bits(bits);
-  return Error::usage(fmt::format("--format '{}': expected f32, bf16, int8, or a number of bits per element such as 6", text));
+  return Error::usage(fmt::format("--format '{}': expected f32, bf16, int8, int6, int4, or a number of bits per element such as 6", text));
 }
 
 Json cost_json(const CacheCost& cost, const CacheCost& own, int64_t context) {
@@ -139,12 +139,13 @@ Command add_kv(CLI::App& root) {
   auto o = std::make_shared<KvOptions>();
   CLI::App* app = add_subcommand(root, "kv", "What a model's cache costs, and would cost under MHA, GQA and MQA",
                                  {"mla kv deepseek-v3 --context 131072", "mla kv -m model.gguf --format int8",
-                                  "mla kv deepseek-v2 --format 6", "mla kv --figures    # where 56.9x, 71.1x, 93.3 % and 92.8 % come from",
+                                  "mla kv deepseek-v2 --format int4", "mla kv deepseek-v2 --format 6    # as a paper counts: 6 bits on average",
+                                  "mla kv --figures    # where 56.9x, 71.1x, 93.3 % and 92.8 % come from",
                                   "mla kv --list"});
   o->name_option = app->add_option("name", o->name, "A model known by name (see --list)")->type_name("NAME");
   add_model_option(*app, o->model);
   app->add_option("--context", o->context, "Tokens (default: the model's context)")->transform(whole_number(0, int64_t{1} << 31));
-  app->add_option("--format", o->format, "f32, bf16, int8, or average bits per element")->capture_default_str();
+  app->add_option("--format", o->format, "f32, bf16, int8, int6, int4, or average bits per element")->capture_default_str();
   o->groups_option = app->add_option("--groups", o->groups, "KV heads of the GQA line; a number that divides the model's heads")
       ->transform(whole_number(1, int64_t{1} << 24))->capture_default_str();
   app->add_flag("--rope-keys", o->rope_keys, "Count MHA, GQA and MQA keys with MLA's RoPE part");

@@ -70,7 +70,7 @@ void add_machine_options(CLI::App& app, ModelOptions& options) {
   app.add_option("--mla", options.mla, "Form of MLA attention: chosen by cost, or forced")
       ->check(CLI::IsMember({"auto", "expanded", "absorbed"}))->capture_default_str()->group("Machine");
   app.add_option("--cache", options.cache, "Element format of cached rows")
-      ->check(CLI::IsMember({"f32", "bf16", "int8"}))->capture_default_str()->group("Machine");
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "int6", "int4"}))->capture_default_str()->group("Machine");
 }
 
 Result<fs::path> model_path(const ModelOptions& options) {

@@ -22,7 +22,7 @@ struct ModelOptions {
   std::string backend = "cpu";    ///< cpu | reference
   std::string isa;                ///< empty = MLA_ISA, or the best
   std::string mla = "auto";       ///< auto | expanded | absorbed
-  std::string cache = "bf16";     ///< f32 | bf16 | int8
+  std::string cache = "bf16";     ///< f32 | bf16 | int8 | int6 | int4
   int64_t context = 0;            ///< cache capacity in tokens; 0 = the model's context, or what fits
   bool profile = false;           ///< measure every operation
 };

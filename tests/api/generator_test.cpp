@@ -243,7 +243,7 @@ TEST(Generator, RefusesWhatIsOutOfRange) {
 }
 
 TEST(CacheSize, IsWhatAGeneratorStores) {
-  for (const CacheElement element : {CacheElement::kF32, CacheElement::kBF16, CacheElement::kInt8}) {
+  for (const CacheElement element : {CacheElement::kF32, CacheElement::kBF16, CacheElement::kInt8, CacheElement::kInt6, CacheElement::kInt4}) {
     const Generator generator =
         Generator::create(shipped_model(), {.cache = element, .cache_tokens = 64}).value();
     EXPECT_EQ(cache_size(shipped_model().info().cache, element)->bytes_per_token,

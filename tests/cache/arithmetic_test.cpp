@@ -53,12 +53,14 @@ TEST(CacheArithmetic, NinetyThreePercentNeedsMlaAndSixBits) {
 
   const auto figures = public_figures();
   const PublicFigure& f = figure(figures, "93.3 %");
-  ASSERT_EQ(f.readings.size(), 2U);
+  ASSERT_EQ(f.readings.size(), 3U);
   EXPECT_EQ(f.readings[0].before, 389120.0);
   EXPECT_EQ(f.readings[0].after, 25920.0);
   EXPECT_NEAR(f.readings[0].saving_percent(), 93.3, 0.05);
-  EXPECT_EQ(f.readings[1].after, 69120.0);
-  EXPECT_NEAR(f.readings[1].saving_percent(), 82.2, 0.05) << "MLA alone";
+  EXPECT_EQ(f.readings[1].after, 60.0 * 400);
+  EXPECT_NEAR(f.readings[1].saving_percent(), 93.8, 0.05) << "rows that run here";
+  EXPECT_EQ(f.readings[2].after, 69120.0);
+  EXPECT_NEAR(f.readings[2].saving_percent(), 82.2, 0.05) << "MLA alone";
 }
 
 TEST(CacheArithmetic, NinetyTwoPointEightMixesUnits) {
@@ -93,6 +95,11 @@ TEST(CacheArithmetic, CountsWhatRowLayoutStores) {
   const CacheCost int8 = mla_cache_cost(dims_of("V3"), RowFormat::kInt8).value();
   EXPECT_EQ(int8.bytes_per_token, 61 * 644);
   EXPECT_EQ(int8.formula, "61 layers x (512 x 1 B + 64 x 2 B + 4 B of scale and padding)");
+  // 61 x (8 scales of 2 bytes, 512 x 6 or 4 bits, 64 bf16).
+  EXPECT_EQ(mla_cache_cost(dims_of("V3"), RowFormat::kInt6).value().bytes_per_token, 61 * (16 + 384 + 128));
+  const CacheCost int4 = mla_cache_cost(dims_of("V3"), RowFormat::kInt4).value();
+  EXPECT_EQ(int4.bytes_per_token, 61 * (16 + 256 + 128));
+  EXPECT_EQ(int4.formula, "61 layers x (512 x 4 bits / 8 + 64 x 2 B + 16 B of scale and padding)");
   const CacheCost odd = gqa_cache_cost({1, 2, 2, 5, 7, 0, 0}, 2, RowFormat::kInt8).value();
   EXPECT_EQ(odd.bytes_per_token, 2 * (8 + 8 + 4 + 4)) << "5 and 7 bytes padded to 8, a scale each";
 }
@@ -114,6 +121,8 @@ TEST(CacheArithmetic, FormulasNameEveryByte) {
   EXPECT_EQ(mla(RowFormat::kBF16).bytes_per_token, 3 * (18 + 2 + 4));
   EXPECT_EQ(mla(RowFormat::kInt8).formula, "3 layers x (9 x 1 B + 1 x 2 B + 9 B of scale and padding)");
   EXPECT_EQ(mla(RowFormat::kInt8).bytes_per_token, 3 * (9 + 2 + 9));
+  EXPECT_EQ(mla(RowFormat::kInt4).formula, "3 layers x (9 x 4 bits / 8 + 1 x 2 B + 17 B of scale and padding)");
+  EXPECT_EQ(mla(RowFormat::kInt4).bytes_per_token, 3 * (4 + 16 + 4)) << "a scale and a block of 32, each to 4 bytes";
   EXPECT_EQ(mla(CacheFormat::average_bits(6)).formula, "3 layers x (9 + 1) x 6 bits / 8");
   EXPECT_EQ(mla(CacheFormat::average_bits(6)).bytes_per_token, 23) << "22.5 bytes, rounded up";
 }

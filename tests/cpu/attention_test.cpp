@@ -7,7 +7,7 @@ namespace mla::test {
 namespace {
 
 constexpr Tolerance kRounding{.absolute = 1e-6, .relative_to_range = 5e-6};
-constexpr RowFormat kFormats[] = {RowFormat::kF32, RowFormat::kBF16, RowFormat::kInt8};
+constexpr RowFormat kFormats[] = {RowFormat::kF32, RowFormat::kBF16, RowFormat::kInt8, RowFormat::kInt6, RowFormat::kInt4};
 
 /// For two results that are each off by so much.
 Tolerance twice(Tolerance t) {
@@ -229,6 +229,24 @@ TEST_P(RowFormats, SameBytesAsTheSpecificationForEveryWidthAndOddValue) {
         EXPECT_EQ(std::memcmp(paged.cache().row(paged.batch().sequences[0], 0), want.data(), want.size()), 0)
             << row_format_name(format) << " width " << width << " kind " << kind;
       }
+    }
+  }
+}
+
+TEST_P(RowFormats, DecodesAsTheSpecification) {
+  const cpu::Kernels& kernels = cpu::kernels_for(GetParam());
+  for (RowFormat format : kFormats) {
+    for (int64_t width = 1; width <= 200; width += width < 70 ? 1 : 13) {
+      const RowLayout layout = RowLayout::mla(format, width, 6);
+      std::vector<std::byte> row(static_cast<size_t>(layout.row_bytes()));
+      for (std::byte& b : row) b = static_cast<std::byte>(random_.integer(0, 255));  // any bytes are a row
+      std::vector<float> want(static_cast<size_t>(layout.width())), got(want.size() + 1, 7.0F);
+      decode_row(layout, row.data(), 0, layout.width(), want.data());
+      for (const RowSegment& s : layout.segments())
+        kernels.decode_segment(s, reinterpret_cast<const uint8_t*>(row.data()), got.data() + s.first);
+      EXPECT_EQ(got.back(), 7.0F) << "wrote past the segment";
+      got.pop_back();
+      EXPECT_TRUE(all_equal(got, want)) << row_format_name(format) << " width " << width;
     }
   }
 }

@@ -98,7 +98,7 @@ TEST_F(Attention, PagedHasTheProperties) {
 }
 
 TEST_F(Attention, PagedHasThemForEveryRowFormat) {
-  for (RowFormat format : {RowFormat::kBF16, RowFormat::kInt8}) {
+  for (RowFormat format : {RowFormat::kBF16, RowFormat::kInt8, RowFormat::kInt6, RowFormat::kInt4}) {
     SCOPED_TRACE(row_format_name(format));
     const PagedOp op = paged_op(*backend_, {4, 2, 5, 3, 0.4F}, format);
     expect_chunked_equals_whole(op, kSameBits);

@@ -90,7 +90,7 @@ TEST_F(MlaAttention, AbsorbedEqualsExpanded) {
                        .d_v = random.integer(1, 20),
                        .scale = 0.2F};
     const Layer layer(*backend_, spec, random);
-    for (RowFormat format : {RowFormat::kF32, RowFormat::kBF16, RowFormat::kInt8}) {
+    for (RowFormat format : {RowFormat::kF32, RowFormat::kBF16, RowFormat::kInt8, RowFormat::kInt6, RowFormat::kInt4}) {
       const PagedOp op = layer.op(*backend_, MlaForm::kExpanded, format);
       PagedBatch paged(*backend_, op.layout, random_sequences(random, 4, 100, 9), random);
       paged.store_random_past(random);
@@ -173,7 +173,7 @@ TEST_F(MlaAttention, AutoHasThemUpToRounding) {
 }
 
 TEST_F(MlaAttention, HasThemForEveryRowFormat) {
-  for (RowFormat format : {RowFormat::kBF16, RowFormat::kInt8}) {
+  for (RowFormat format : {RowFormat::kBF16, RowFormat::kInt8, RowFormat::kInt6, RowFormat::kInt4}) {
     SCOPED_TRACE(row_format_name(format));
     const PagedOp op = layer_.op(*backend_, MlaForm::kAbsorbed, format);
     expect_chunked_equals_whole(op, kSameBits);
@@ -240,6 +240,10 @@ TEST_F(MlaAttention, RowFormatsHaveBoundedError) {
   EXPECT_LT(range_error(run(RowFormat::kBF16), exact), 7e-3);
   EXPECT_LT(range_error(run(RowFormat::kInt8), exact), 1e-2);
   EXPECT_GT(range_error(run(RowFormat::kInt8), exact), 1e-5) << "int8 rows were not used";
+  EXPECT_LT(range_error(run(RowFormat::kInt6), exact), 4e-2);
+  EXPECT_GT(range_error(run(RowFormat::kInt6), exact), range_error(run(RowFormat::kInt8), exact));
+  EXPECT_LT(range_error(run(RowFormat::kInt4), exact), 0.15);
+  EXPECT_GT(range_error(run(RowFormat::kInt4), exact), range_error(run(RowFormat::kInt6), exact));
 }
 
 }  // namespace

@@ -70,6 +70,10 @@ MLA_INLINE F32 min2(F32 a, F32 b) {
 MLA_INLINE F32 max2(F32 a, F32 b) {
   return _mm256_max_ps(a, b);
 }
+/// 1 where a > b, else 0.
+MLA_INLINE F32 one_above(F32 a, F32 b) {
+  return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ), _mm256_set1_ps(1.0F));
+}
 MLA_INLINE F32 abs(F32 a) {
   return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a);
 }

@@ -72,6 +72,10 @@ MLA_INLINE F32 min2(F32 a, F32 b) {
 MLA_INLINE F32 max2(F32 a, F32 b) {
   return _mm512_max_ps(a, b);
 }
+/// 1 where a > b, else 0.
+MLA_INLINE F32 one_above(F32 a, F32 b) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), _mm512_set1_ps(1.0F));
+}
 MLA_INLINE F32 abs(F32 a) {
   return _mm512_abs_ps(a);
 }

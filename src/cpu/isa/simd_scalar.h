@@ -73,6 +73,10 @@ MLA_INLINE F32 min2(F32 a, F32 b) {
 MLA_INLINE F32 max2(F32 a, F32 b) {
   return a > b ? a : b;
 }
+/// 1 where a > b, else 0.
+MLA_INLINE F32 one_above(F32 a, F32 b) {
+  return each_lane([&](int i) { return a[i] > b[i] ? 1.0F : 0.0F; });
+}
 MLA_INLINE F32 abs(F32 a) {
   return reinterpret_cast<F32>(reinterpret_cast<I32>(a) & 0x7fffffff);
 }
@@ -234,6 +238,15 @@ MLA_INLINE Bytes32 unpack_nibbles(const uint8_t* p) {
   Bytes16 packed;
   std::memcpy(&packed, p, 16);
   return {packed & set_bytes16(15), packed >> set_bytes16(4)};
+}
+/// 8 packed bytes as 32 codes of two bits: the lowest bits of all bytes, then the next, ...
+MLA_INLINE Bytes32 unpack_pairs(const uint8_t* p) {
+  Bytes32 out;
+  for (int i = 0; i < 16; ++i) {
+    out.low[i] = static_cast<uint8_t>((p[i % 8] >> (i / 8 * 2)) & 3);
+    out.high[i] = static_cast<uint8_t>((p[i % 8] >> (4 + i / 8 * 2)) & 3);
+  }
+  return out;
 }
 /// `value` in every byte whose bit is set.
 MLA_INLINE Bytes32 spread_bits(uint32_t bits, int value) {
