@@ -7,6 +7,7 @@
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
 #include "cli/bench_attention.h"
+#include "cli/bench_cache.h"
 #include "cli/bench_compare.h"
 #include "cli/bench_document.h"
 #include "cli/bench_model.h"
@@ -176,7 +177,8 @@ Command add_bench(CLI::App& root) {
                                   "mla bench --shape deepseek-v2-lite --quant Q4_0 --experts 16    # random weights, no download",
                                   "mla bench -m model.gguf --prefill 0 --decode 64 --isa avx512,avx512vnni --threads 1,2 --csv",
                                   "mla bench attention --dims deepseek-v3    # one layer's MHA, GQA, MQA and MLA side by side",
-                                  "mla bench compare --dims deepseek-v2-lite    # the same of whole decoders"});
+                                  "mla bench compare --dims deepseek-v2-lite    # the same of whole decoders",
+                                  "mla bench cache -f book.txt    # formats of cached rows: bytes, fidelity, speed"});
   app->require_subcommand(0, 1);
   add_model_option(*app, o->model);
   add_shape_options(*app, o->shape);
@@ -195,7 +197,7 @@ Command add_bench(CLI::App& root) {
   app->add_flag("--profile", o->model.profile, "Where the time of each line went, per kind of operation");
   app->add_flag("--csv", o->csv, "Print comma-separated values");
   app->add_flag("--json", terminal_options().json, "Print JSON");
-  const std::vector<Command> comparisons = {add_bench_attention(*app), add_bench_compare(*app)};
+  const std::vector<Command> comparisons = {add_bench_attention(*app), add_bench_compare(*app), add_bench_cache(*app)};
   return {app, [o, comparisons]() -> Status {
             for (const Command& comparison : comparisons) {
               if (!comparison.app->parsed()) continue;

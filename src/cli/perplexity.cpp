@@ -10,6 +10,7 @@
 #include "cli/load.h"
 #include "cli/moments.h"
 #include "cli/terminal.h"
+#include "cli/text_windows.h"
 
 namespace mla::cli {
 namespace {
@@ -34,14 +35,6 @@ struct Score {
   double perplexity() const { return std::exp(nll.mean()); }
   double bits_per_byte() const { return nll.sum / std::log(2.0) / scored_bytes; }
 };
-
-/// log of the sum of exponentials.
-double log_sum_exp(std::span<const float> logits) {
-  const double highest = *std::max_element(logits.begin(), logits.end());
-  double sum = 0.0;
-  for (const float x : logits) sum += std::exp(static_cast<double>(x) - highest);
-  return highest + std::log(sum);
-}
 
 /// One window: BOS (when the model has one) and text tokens. Row i predicts token i + 1.
 Status score_window(Engine& engine, const Tokenizer& tokenizer, const std::vector<int32_t>& window, KlBase* kl, Score& score) {
@@ -96,23 +89,16 @@ std::string result_text(const Score& s, const PerplexityOptions& o, const KlBase
 Status score_text(Engine& engine, const Tokenizer& tokenizer, const std::vector<int32_t>& ids, int64_t window_size, KlBase* kl,
                   Score& score) {
   const GracefulInterrupt graceful;
-  const bool with_bos = tokenizer.add_bos() && tokenizer.bos() >= 0;
-  const int64_t per_window = window_size - (with_bos ? 1 : 0);
-  const int64_t n = static_cast<int64_t>(ids.size());
-  Progress progress("scoring", "tok");
-  for (int64_t begin = 0; begin < n; begin += per_window) {
-    const int64_t end = std::min(n, begin + per_window);
-    std::vector<int32_t> window;
-    if (with_bos) window.push_back(tokenizer.bos());
-    window.insert(window.end(), ids.begin() + begin, ids.begin() + end);
-    if (window.size() < 2) break;
-    const Status status = score_window(engine, tokenizer, window, kl, score);
+  const std::vector<std::vector<int32_t>> windows = cut_windows(ids, tokenizer, window_size);
+  Progress progress("scoring", "windows");
+  for (size_t i = 0; i < windows.size(); ++i) {
+    const Status status = score_window(engine, tokenizer, windows[i], kl, score);
     if (!status.ok() && status.error().kind == ErrorKind::kCancelled && score.nll.n > 0) {
       score.complete = false;
       return {};
     }
     MLA_TRY(status);
-    progress.update(static_cast<double>(end), static_cast<double>(n));
+    progress.update(static_cast<double>(i + 1), static_cast<double>(windows.size()));
   }
   return {};
 }
