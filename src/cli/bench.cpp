@@ -45,7 +45,7 @@ std::string text_row(const BenchResult& r, const Setup& s) {
   const double seconds = r.best_seconds();
   return fmt::format(kRow, r.what.prefill ? "prefill" : "decode", r.what.tokens, r.what.depth, r.what.batch, s.threads, s.isa, s.cache,
                      short_number(r.tokens_per_second()), fmt::format("{:.0f}%", 100.0 * r.spread()),
-                     rate_and_share(r.bytes / seconds, s.limits.read_bytes_per_second), rate_and_share(r.flop / seconds, s.limits.f32_flop_per_second));
+                     rate_and_share(r.bytes / seconds, s.limits.read_bytes_per_second), rate_and_share(r.flop / seconds, s.limits.flop_per_second()));
 }
 
 nlohmann::ordered_json json_row(const BenchResult& r, const Setup& s, bool profiled) {
@@ -54,7 +54,7 @@ nlohmann::ordered_json json_row(const BenchResult& r, const Setup& s, bool profi
                                 {"batch", r.what.batch}, {"threads", s.threads}, {"isa", s.isa}, {"cache", s.cache},
                                 {"tok_per_s", r.tokens_per_second()}, {"gb_per_s", r.bytes / seconds / 1e9}, {"flop_per_s", r.flop / seconds},
                                 {"read_share", r.bytes / seconds / s.limits.read_bytes_per_second},
-                                {"f32_share", r.flop / seconds / s.limits.f32_flop_per_second}, {"seconds", r.seconds}};
+                                {"flop_share", r.flop / seconds / s.limits.flop_per_second()}, {"seconds", r.seconds}};
   if (profiled) row["profile"] = profile_json(r.profile);
   return row;
 }
@@ -160,8 +160,7 @@ Status bench(const BenchOptions& o) {
     MLA_ASSIGN(const Isa isa, choose_isa(name));
     for (int n : threads) {
       Setup setup{.isa = name, .threads = n, .limits = measure_limits(isa, n)};
-      note(fmt::format("{} with {} thread{}: reads {} GB/s, f32 {} GFLOP/s", name, n, n == 1 ? "" : "s",
-                       short_number(setup.limits.read_bytes_per_second / 1e9), short_number(setup.limits.f32_flop_per_second / 1e9)));
+      note(fmt::format("{} with {} thread{}: {}", name, n, n == 1 ? "" : "s", limits_text(setup.limits)));
       MLA_TRY(bench_setup(o, cases, setup, report));
     }
   }

@@ -199,7 +199,7 @@ std::string table_row(const Json& row, const Json& document) {
   if (row.contains("skipped")) return fmt::format("{:<14} {:>7} {:>5}  {}\n", name, depth, batch, printable(row["skipped"].get<std::string>()));
   return fmt::format(kRow, name, depth, batch, short_number(number("seconds") * 1e3),
                      rate_and_share(number("gb_per_s") * 1e9, document["read_gb_per_s"].get<double>() * 1e9),
-                     rate_and_share(number("flop_per_s"), document["f32_gflop_per_s"].get<double>() * 1e9), human_bytes(number("cache_bytes")),
+                     rate_and_share(number("flop_per_s"), flop_limit(document)), human_bytes(number("cache_bytes")),
                      row["speedup_over_mha"].is_null() ? "-" : short_number(number("speedup_over_mha")) + "x");
 }
 
@@ -303,9 +303,8 @@ Status bench_attention(const AttentionBenchOptions& o) {
   MLA_ASSIGN(const Isa isa, choose_isa());
   const int threads = o.threads > 0 ? o.threads : default_thread_count();
   const MachineLimits limits = measure_limits(isa, threads);
-  note(fmt::format("{}: {} heads, kv_rank {}, d_nope {}, d_rope {}, d_v {}; {}; reads {} GB/s, f32 {} GFLOP/s", model.name, model.dims.n_heads,
-                   model.dims.kv_rank, model.dims.d_k, model.dims.d_rope, model.dims.d_v, name, short_number(limits.read_bytes_per_second / 1e9),
-                   short_number(limits.f32_flop_per_second / 1e9)));
+  note(fmt::format("{}: {} heads, kv_rank {}, d_nope {}, d_rope {}, d_v {}; {}; {}", model.name, model.dims.n_heads,
+                   model.dims.kv_rank, model.dims.d_k, model.dims.d_rope, model.dims.d_v, name, limits_text(limits)));
   MLA_ASSIGN(AttentionBench bench, AttentionBench::create(profiler, model.dims));
   const std::vector<Variant> variants = list_variants(model.dims, format);
   Json document = begin_document(kSchema.benchmark, isa, threads, limits);

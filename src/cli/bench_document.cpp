@@ -68,7 +68,7 @@ Status check(const Json& document, const DocumentSchema& schema) {
   if (benchmark != schema.benchmark) {
     return Error::invalid_file(fmt::format("results of `mla bench {0}`; this is `mla bench {1}`", printable(benchmark), schema.benchmark));
   }
-  MLA_TRY(FieldCheck(document, "document").texts(schema.texts).counts(schema.counts).numbers({"read_gb_per_s", "f32_gflop_per_s"}).status());
+  MLA_TRY(FieldCheck(document, "document").texts(schema.texts).counts(schema.counts).numbers({"read_gb_per_s", "f32_gflop_per_s", "bf16_gflop_per_s"}).status());
   MLA_TRY(check_list(document, "results"));
   for (size_t i = 0; i < document["results"].size(); ++i) {
     const Json& row = document["results"][i];
@@ -91,7 +91,12 @@ Status check(const Json& document, const DocumentSchema& schema) {
 Json begin_document(std::string_view benchmark, Isa isa, int threads, const MachineLimits& limits) {
   return {{"benchmark", benchmark}, {"date", utc_date()}, {"commit", MLA_COMMIT}, {"compiler", __VERSION__},
           {"processor", cpu_features().model}, {"isa", isa_name(isa)}, {"threads", threads},
-          {"read_gb_per_s", limits.read_bytes_per_second / 1e9}, {"f32_gflop_per_s", limits.f32_flop_per_second / 1e9}};
+          {"read_gb_per_s", limits.read_bytes_per_second / 1e9}, {"f32_gflop_per_s", limits.f32_flop_per_second / 1e9},
+          {"bf16_gflop_per_s", limits.bf16_flop_per_second / 1e9}};
+}
+
+double flop_limit(const Json& document) {
+  return std::max(document["f32_gflop_per_s"].get<double>(), document["bf16_gflop_per_s"].get<double>()) * 1e9;
 }
 
 Result<Json> read_document(const std::filesystem::path& path, const DocumentSchema& schema) {

@@ -28,6 +28,9 @@ struct DocumentSchema {
 /// measured with.
 Json begin_document(std::string_view benchmark, Isa isa, int threads, const MachineLimits& limits);
 
+/// The most operations a second of a document's machine: the limit that shares are of.
+double flop_limit(const Json& document);
+
 /// A document that a benchmark printed with --json. Errors: kInvalidFile when it is not one, or of another benchmark.
 Result<Json> read_document(const std::filesystem::path& path, const DocumentSchema& schema);
 

@@ -82,7 +82,7 @@ std::string comparison_line(const Json& row, const Json& document) {
                      fmt::format("{:.0f}%", 100.0 * number(row, "spread")),
                      row["speedup_over_mha"].is_null() ? "-" : short_number(number(row, "speedup_over_mha")) + "x",
                      rate_and_share(number(row, "gb_per_s") * 1e9, number(document, "read_gb_per_s") * 1e9),
-                     rate_and_share(number(row, "flop_per_s"), number(document, "f32_gflop_per_s") * 1e9), human_bytes(number(row, "cache_bytes")));
+                     rate_and_share(number(row, "flop_per_s"), flop_limit(document)), human_bytes(number(row, "cache_bytes")));
 }
 
 std::string batches_text(const Json& document) {

@@ -50,6 +50,7 @@ Status doctor(const DoctorOptions& o) {
     if (!o.no_measure) {
       document["read_gb_per_s"] = limits.read_bytes_per_second / 1e9;
       document["f32_gflop_per_s"] = limits.f32_flop_per_second / 1e9;
+      document["bf16_gflop_per_s"] = limits.bf16_flop_per_second / 1e9;
     }
     if (config) document["mla"] = break_even_json(*config);
     return write_json(document);
@@ -68,6 +69,7 @@ Status doctor(const DoctorOptions& o) {
   if (!o.no_measure) {
     text += fmt::format("read        {} GB/s streaming from memory\n", short_number(limits.read_bytes_per_second / 1e9));
     text += fmt::format("arithmetic  {} GFLOP/s in f32 ({})\n", short_number(limits.f32_flop_per_second / 1e9), isa_name(isa));
+    if (limits.bf16_flop_per_second > 0.0) text += fmt::format("            {} GFLOP/s in bf16\n", short_number(limits.bf16_flop_per_second / 1e9));
     text += fmt::format("            measured in {} s with {} thread{}\n", short_number(limits.seconds), threads, threads == 1 ? "" : "s");
   }
   if (config) text += break_even_text(*config);

@@ -1,5 +1,6 @@
 #include "cli/machine.h"
 
+#include <fmt/format.h>
 #include <immintrin.h>
 
 #include <algorithm>
@@ -12,6 +13,8 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "cli/terminal.h"
+#include "cpu/kernels.h"
 
 namespace mla::cli {
 namespace {
@@ -120,6 +123,26 @@ double measure_flops(ThreadPool& pool, Isa isa) {
   return best;
 }
 
+/// The product that attention and, on the matrix unit, everything else is made of, with operands that stay in the first cache.
+double measure_bf16(ThreadPool& pool, Isa isa) {
+  const auto block_product = cpu::kernels_for(isa).block_product;
+  if (block_product == nullptr) return 0.0;
+  constexpr int64_t kRows = 32, kDepth = 128, kCalls = 10'000;
+  double best = 0.0;
+  for (int repeat = 0; repeat < 4; ++repeat) {
+    const Clock::time_point begin = Clock::now();
+    pool.run([&](int) {
+      alignas(64) uint16_t a[kRows * kDepth] = {}, b[kRows * kDepth] = {};
+      alignas(64) float c[kRows * kRows] = {};
+      const cpu::BlockProduct product{.a = a, .a_stride = kDepth, .b = b, .b_block = kDepth * cpu::kBlockColumns, .c = c,
+                                      .c_stride = kRows, .m = kRows, .n = kRows, .k = kDepth};
+      for (int64_t i = 0; i < kCalls; ++i) block_product(product);
+    });
+    best = std::max(best, 2.0 * kRows * kRows * kDepth * static_cast<double>(kCalls) * pool.size() / since(begin));
+  }
+  return best;
+}
+
 fs::path memory_file() {
   const char* xdg = std::getenv("XDG_CACHE_HOME");
   if (xdg != nullptr && *xdg != '\0') return fs::path(xdg) / "mla" / "read-bandwidth";
@@ -135,8 +158,16 @@ MachineLimits measure_limits(Isa isa, int n_threads) {
   MachineLimits limits;
   limits.read_bytes_per_second = measure_bandwidth(pool, cpu_features().avx2);
   limits.f32_flop_per_second = measure_flops(pool, isa);
+  limits.bf16_flop_per_second = measure_bf16(pool, isa);
   limits.seconds = since(begin);
   return limits;
+}
+
+std::string limits_text(const MachineLimits& limits) {
+  std::string text = fmt::format("reads {} GB/s, f32 {} GFLOP/s", short_number(limits.read_bytes_per_second / 1e9),
+                                 short_number(limits.f32_flop_per_second / 1e9));
+  if (limits.bf16_flop_per_second > 0.0) text += fmt::format(", bf16 {} GFLOP/s", short_number(limits.bf16_flop_per_second / 1e9));
+  return text;
 }
 
 double remembered_bandwidth() {

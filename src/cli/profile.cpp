@@ -26,7 +26,7 @@ std::string profile_table(std::string_view phase, double seconds, const std::vec
   for (const OperationCost& c : costs) {
     table += fmt::format(kLine, c.operation, c.shape, c.calls, short_number(c.seconds * 1e3), share(c.seconds),
                          rate_and_share(c.bytes, c.seconds, limits.read_bytes_per_second),
-                         rate_and_share(c.flop, c.seconds, limits.f32_flop_per_second));
+                         rate_and_share(c.flop, c.seconds, limits.flop_per_second()));
     rest -= c.seconds;
   }
   return table + fmt::format(kLine, "everything else", "", "", short_number(rest * 1e3), share(rest), "", "");

@@ -65,7 +65,7 @@ Status note_profile(const ModelOptions& options, const Generation& g) {
   note(profile_table("prompt", g.prompt_seconds, g.prompt_profile, limits) +
        profile_table("decode", g.decode_seconds, g.decode_profile, limits) +
        fmt::format("shares of {} GB/s and {} GFLOP/s, measured just now", short_number(limits.read_bytes_per_second / 1e9),
-                   short_number(limits.f32_flop_per_second / 1e9)));
+                   short_number(limits.flop_per_second() / 1e9)));
   return {};
 }
 
