@@ -38,7 +38,7 @@ Result<int64_t> plan_cache(const OpenedModel& opened, const Backend& backend, Ro
   if (context > c.n_context) {
     return Error::usage(fmt::format("a context of {} tokens was asked for; this model's is {}", context, c.n_context));
   }
-  const auto left = memory_beside_weights(weight_memory(*opened.checkpoint, backend), memory_budget());
+  const auto left = memory_beside_weights(weight_memory(opened.checkpoint->tensors, opened.checkpoint->memory == nullptr, backend), memory_budget());
   if (!left.ok()) return left.error().in(opened.path.string());
   return choose_cache_pages(context, c.n_context, c.n_layers * c.row_layout(format).row_bytes() * kPageRows, *left);
 }

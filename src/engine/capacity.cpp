@@ -55,13 +55,13 @@ std::optional<int64_t> available_memory() {
   return budget ? std::optional(budget->bytes) : std::nullopt;
 }
 
-WeightMemory weight_memory(const Checkpoint& checkpoint, const Backend& backend) {
+WeightMemory weight_memory(std::span<const TensorView> tensors, bool in_file, const Backend& backend) {
   WeightMemory memory;
-  for (const TensorView& tensor : checkpoint.tensors) {
+  for (const TensorView& tensor : tensors) {
     const int64_t packed = backend.packed_bytes(tensor);
     if (packed > 0) {
       memory.packed += packed;
-    } else if (checkpoint.memory == nullptr) {
+    } else if (in_file) {
       memory.mapped += tensor.n_bytes();
     }
   }

@@ -3,11 +3,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "base/result.h"
-#include "io/checkpoint.h"
 #include "ops/backend.h"
+#include "tensor/tensor_view.h"
 
 namespace mla {
 
@@ -26,14 +27,15 @@ std::optional<int64_t> available_memory();
 /// The bytes that a /proc/meminfo text calls available.
 std::optional<int64_t> parse_mem_available(std::string_view meminfo);
 
-/// What a checkpoint's tensors keep in memory while the model runs.
+/// What weights keep in memory while the model runs.
 struct WeightMemory {
   int64_t packed = 0;  ///< copies in the backend's layout; the file's pages are given back
   int64_t mapped = 0;  ///< used where the file has them: pages that could be dropped, but are read for every token
 };
 
-/// The same before anything is loaded. A checkpoint that lies in memory already takes no more for what is used in place.
-WeightMemory weight_memory(const Checkpoint& checkpoint, const Backend& backend);
+/// The same before anything is loaded. Tensors that lie in memory already, and not in a file, take no more where they are used
+/// in place.
+WeightMemory weight_memory(std::span<const TensorView> tensors, bool in_file, const Backend& backend);
 
 /// What is left of the budget beside the weights; nothing when the budget is unknown. Errors: kResource when they do not
 /// fit (message: what is needed, what there is and who limits it, what to change).
