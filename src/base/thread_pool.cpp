@@ -28,6 +28,36 @@ inline void relax() {
   __builtin_ia32_pause();
 }
 
+/// A thread's part of a loop: consecutive chunks, which it takes from the front, so that memory is read as one stream; who has
+/// none left takes from the back of another's.
+class alignas(64) Share {
+ public:
+  void set(uint32_t begin, uint32_t end) { ends_.store(pack(begin, end), std::memory_order_relaxed); }
+  /// The chunk taken, or -1 when none is left.
+  int64_t take_front() {
+    return take([](uint32_t& begin, uint32_t&) { return begin++; });
+  }
+  int64_t take_back() {
+    return take([](uint32_t&, uint32_t& end) { return --end; });
+  }
+
+ private:
+  static uint64_t pack(uint32_t begin, uint32_t end) { return uint64_t{begin} << 32 | end; }
+
+  template <class Choose>
+  int64_t take(Choose choose) {
+    uint64_t ends = ends_.load(std::memory_order_relaxed);
+    for (;;) {
+      auto begin = static_cast<uint32_t>(ends >> 32), end = static_cast<uint32_t>(ends);
+      if (begin == end) return -1;
+      const int64_t chunk = choose(begin, end);
+      if (ends_.compare_exchange_weak(ends, pack(begin, end), std::memory_order_relaxed)) return chunk;
+    }
+  }
+
+  std::atomic<uint64_t> ends_{0};  // first chunk not taken, and the end
+};
+
 }  // namespace
 
 /// One atomic word, the gate, says everything: the number of the current region, whether it may be entered,
@@ -42,6 +72,7 @@ struct ThreadPool::Shared {
   std::mutex mutex;
   std::condition_variable wake;
   std::vector<std::thread> threads;
+  std::vector<Share> shares;
   const std::function<void(int)>* job = nullptr;
   std::atomic<uint64_t> gate{0};
   std::atomic<int> finished{0};  // workers that have done the current region's job
@@ -122,6 +153,7 @@ ThreadPool::ThreadPool(int n_threads) : shared_(std::make_unique<Shared>()) {
   } catch (const std::exception&) {
     // The system gives no more threads (a limit on processes, or no memory for another stack).
   }
+  shared_->shares = std::vector<Share>(static_cast<size_t>(n_threads_));
 }
 
 ThreadPool::~ThreadPool() {
@@ -141,14 +173,19 @@ void ThreadPool::run(const std::function<void(int)>& fn) {
 void ThreadPool::parallel_for(int64_t n, int64_t grain,
                               const std::function<void(int64_t, int64_t, int)>& fn) {
   if (n <= 0) return;
-  grain = std::max<int64_t>(1, grain);
+  grain = std::max({int64_t{1}, grain, n >> 31});
   if (n_threads_ == 1 || n <= grain) return fn(0, n, 0);
-  std::atomic<int64_t> next{0};
+  const int64_t n_chunks = (n + grain - 1) / grain;
+  std::vector<Share>& shares = shared_->shares;
+  for (int64_t t = 0; t < n_threads_; ++t) {
+    shares[static_cast<size_t>(t)].set(static_cast<uint32_t>(t * n_chunks / n_threads_), static_cast<uint32_t>((t + 1) * n_chunks / n_threads_));
+  }
   const std::function<void(int)> take_chunks = [&](int thread) {
-    for (;;) {
-      const int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
-      if (begin >= n) return;
-      fn(begin, std::min(n, begin + grain), thread);
+    const auto run = [&](int64_t chunk) { fn(chunk * grain, std::min(n, (chunk + 1) * grain), thread); };
+    for (int64_t chunk; (chunk = shares[static_cast<size_t>(thread)].take_front()) >= 0;) run(chunk);
+    for (int i = 1; i < n_threads_; ++i) {
+      Share& other = shares[static_cast<size_t>((thread + i) % n_threads_)];
+      for (int64_t chunk; (chunk = other.take_back()) >= 0;) run(chunk);
     }
   };
   shared_->open(take_chunks);

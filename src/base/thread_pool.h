@@ -22,8 +22,8 @@ class ThreadPool {
   /// Calls fn(thread) once on each thread, thread in [0, size()), and returns when all are done. fn must not throw.
   void run(const std::function<void(int thread)>& fn);
 
-  /// Splits [0, n) into chunks of `grain` (one thread alone gets all at once) and hands them to whichever thread is free:
-  /// fn(begin, end, thread). The result of a computation must not depend on how it is split. fn must not throw.
+  /// Splits [0, n) into chunks of `grain` (one thread alone gets all at once): every thread has consecutive ones, and takes
+  /// from the others when it is done: fn(begin, end, thread). The result of a computation must not depend on how it is split. fn must not throw.
   void parallel_for(int64_t n, int64_t grain, const std::function<void(int64_t begin, int64_t end, int thread)>& fn);
 
  private:

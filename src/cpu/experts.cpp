@@ -52,14 +52,14 @@ int64_t list_tasks(CpuBackend& backend, const CpuWeight& weight, const Assignmen
   int64_t most = 0;
   for (int64_t e = 0; e < a.n_experts; ++e) {
     if (a.n_tokens(e) == 0) continue;
-    const int64_t step = rows_per_task(weight.matrix(e), a.n_tokens(e));
+    const int64_t step = rows_per_task(weight.matrix(e), a.n_tokens(e), backend.n_threads());
     most += (weight.n_out + step - 1) / step;
   }
   tasks = backend.work<ExpertTask>(most);
   int64_t n = 0;
   for (int64_t e = 0; e < a.n_experts; ++e) {
     if (a.n_tokens(e) == 0) continue;
-    const int64_t step = rows_per_task(weight.matrix(e), a.n_tokens(e));
+    const int64_t step = rows_per_task(weight.matrix(e), a.n_tokens(e), backend.n_threads());
     for (int64_t row = 0; row < weight.n_out; row += step)
       tasks[n++] = {e, row, std::min(weight.n_out, row + step)};
     work += product_work(weight.matrix(e), weight.n_out, a.n_tokens(e));

@@ -22,7 +22,7 @@ void CpuBackend::linear(Activation x, const PackedWeight& weight, const PackedWe
   }
   float* panels = is_thin(n_tokens) ? nullptr : work<float>(n_threads() * kPanelRows * kPanelDepth);
 
-  const int64_t step = rows_per_task(matrix, n_tokens);
+  const int64_t step = rows_per_task(matrix, n_tokens, n_threads());
   const int64_t n_tasks = (matrix.n_out + step - 1) / step;
   for_tasks(n_tasks, product_work(matrix, matrix.n_out, n_tokens), [&](int64_t task, int thread) {
     ProductArgs args;

@@ -17,12 +17,14 @@ inline bool is_thin(int64_t n_tokens) {
 /// Most weight rows of one task.
 inline constexpr int64_t kMostTaskRows = 256;
 
-/// Weight rows of one task: enough bytes to be worth handing out when thin, one panel otherwise. Always whole groups of 16:
-/// a task may take the same rows of another matrix too, which may be interleaved where this one is not.
-inline int64_t rows_per_task(const WeightMatrix& weight, int64_t n_tokens) {
+/// Weight rows of one task: when thin, a stream long enough for prefetching to pay, but several tasks for each thread; one
+/// panel otherwise. Always whole groups of 16: a task may take the same rows of another matrix too, which may be interleaved
+/// where this one is not.
+inline int64_t rows_per_task(const WeightMatrix& weight, int64_t n_tokens, int n_threads) {
   if (!is_thin(n_tokens)) return kPanelRows;
-  constexpr int64_t kBytes = 64 << 10;
-  return std::clamp(kBytes / std::max<int64_t>(1, weight.row_bytes), kGroupRows, kMostTaskRows) / kGroupRows * kGroupRows;
+  constexpr int64_t kLeastBytes = 16 << 10, kMostBytes = 128 << 10;
+  const int64_t bytes = std::clamp(weight.n_out * weight.row_bytes / (4 * n_threads), kLeastBytes, kMostBytes);
+  return std::clamp(bytes / std::max<int64_t>(1, weight.row_bytes), kGroupRows, kMostTaskRows) / kGroupRows * kGroupRows;
 }
 static_assert(kPanelRows % kGroupRows == 0 && kPanelRows <= kMostTaskRows);
 
