@@ -193,11 +193,13 @@ class Run {
     }
   }
 
-  /// The whole rows of the tile that follows row `first`'s.
+  /// The whole rows of the tile that follows row `first`'s: this task's, or that of the next range, which the same thread is
+  /// likely to take.
   Ahead tile_after(const Task& task, int64_t first) const {
-    const int64_t next = first + kTileRows;
-    if (next >= task.row_end) return {};
-    return {cache_.row(*task.sequence->slice, next), std::min(kTileRows, task.row_end - next) * cache_.layout->row_bytes()};
+    const SequenceSlice& s = *task.sequence->slice;
+    const int64_t next = first + kTileRows, n_rows = s.n_past + task.token_end;
+    if (next >= n_rows) return {};
+    return {cache_.row(s, next), std::min(kTileRows, n_rows - next) * cache_.layout->row_bytes()};
   }
 
   /// Rows first ... first + n_rows - 1 of a page, as groups group_begin ... group_end - 1 see them.
