@@ -11,8 +11,8 @@ namespace mla::cli {
 namespace {
 
 constexpr double kPanelWidth = 570, kSinglePanelWidth = 780, kHeight = 490;
-constexpr double kLeft = 72, kRight = 160, kTop = 132, kBottom = 62;
-constexpr double kLabelWidth = 150, kLabelHeight = 18;
+constexpr double kLeft = 72, kRight = 176, kTop = 132, kBottom = 62;
+constexpr double kLabelWidth = 166, kLabelHeight = 18;
 constexpr double kXTickDistance = 46, kYTickDistance = 24;
 constexpr size_t kColors = 5;
 
