@@ -10,8 +10,10 @@
 #include "tensor/dtype.h"
 
 // What differs per instruction set, as one table of function pointers. The algorithms are written once, in
-// isa/*-inl.h, over the vector primitives of isa/simd_*.h; isa/{scalar,avx2,avx512}/*.cpp compile them. Only products of
-// quantised matrices have kernels of their own where the 8-bit dot products of VNNI exist (isa/avx512vnni).
+// isa/*-inl.h, over the vector primitives of isa/simd_*.h; isa/{scalar,avx2,avx512}/*.cpp compile them. Where an
+// instruction set multiplies narrower numbers there are kernels of its own: quantised matrices on VNNI (isa/avx512vnni),
+// attention on bf16 products (isa/avx512bf16), those and many tokens on the matrix unit (isa/amx). Each table is the one before
+// with more in it.
 // Kernels run on one thread, check nothing and never throw: cpu_backend and its helpers plan the work and
 // split it.
 

@@ -1,10 +1,7 @@
-// Attention over one tile of decoded rows. Compiled once per instruction set; see Kernels in cpu/kernels.h. One
-// kernel serves MHA, MQA and GQA (queries: the heads of a group times the new tokens), MLA absorbed (queries: all
+// Attention in f32, over tiles of decoded rows and, for few queries, over rows as they lie. Compiled once per instruction set;
+// see Kernels in cpu/kernels.h. One kernel serves MHA, MQA and GQA (queries: the heads of a group times the new tokens), MLA absorbed (queries: all
 // heads; keys are whole rows, values their latent part) and MLA expanded (rows rebuilt for one head). Scores and
 // sums are f32: within 5e-6 of the output's range of the f64 reference.
-//
-// Measured on one Zen 4 core with AVX-512, V2-Lite's shape (16 heads), bf16 rows, 4096 cached: absorbed 63
-// GFLOP/s for one new token and 76 for eight; expanded 81 GFLOP/s for 512.
 
 #include "cpu/isa/formats-inl.h"
 #include "cpu/isa/math-inl.h"
