@@ -124,7 +124,8 @@ TEST(Generator, EndsBeforeAStopString) {
 TEST(Generator, ManyAtOnceGiveWhatEachGivesAlone) {
   Generator generator = Generator::create(shipped_model(), {.cache_tokens = 4096}).value();
   std::vector<GenerationRequest> requests;
-  for (const char* prompt : {kPrompt, "The sun", "She said that", "In the morning the"}) {
+  // Twelve tokens at most in all: beyond, a matrix unit sums in another order than for one sequence (docs/decisions/0007).
+  for (const char* prompt : {"The", "The sun", "She said that", "In the"}) {
     requests.push_back({.prompt = prompt,
                         .sampling = {.temperature = 0.8F, .top_p = 0.9F, .seed = requests.size()},
                         .max_new_tokens = 16});
