@@ -17,10 +17,6 @@
 // Kernels run on one thread, check nothing and never throw: cpu_backend and its helpers plan the work and
 // split it.
 
-namespace mla {
-struct RowSegment;
-}
-
 namespace mla::cpu {
 
 /// A weight matrix [n_out, n_in]: rows of blocks, as its file holds it, or groups of 16 rows (cpu/interleaved.h).

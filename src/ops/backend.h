@@ -28,7 +28,8 @@ struct ExpertWeights {
 /// The operations of a transformer, declared once. A backend owns the memory and the layout of weights, activations and
 /// cache pages; model code composes these calls and never touches weight bytes.
 ///
-/// All calls compute in f32 (sums may be ordered differently per backend; tolerances in tests/). Shapes are checked by
+/// Activations and sums are f32 (in an order of each backend); attention over rows narrower than f32 may round queries and
+/// weights to bf16. Tolerances are in tests/. Shapes are checked by
 /// whoever binds the model: a call with wrong shapes is a bug of ours and asserts in debug builds. Calls are made by one
 /// thread at a time; a backend parallelises inside a call. Activations must not overlap unless a call says so.
 class Backend {

@@ -9,6 +9,17 @@ namespace {
 constexpr Tolerance kRounding{.absolute = 1e-6, .relative_to_range = 5e-6};
 constexpr RowFormat kFormats[] = {RowFormat::kF32, RowFormat::kBF16, RowFormat::kInt8, RowFormat::kInt6, RowFormat::kInt4};
 
+/// Root mean square of got - want, of the range of want's magnitudes.
+double rms_error(const std::vector<float>& got, const std::vector<float>& want) {
+  double squares = 0.0, range = 0.0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    squares += std::pow(static_cast<double>(got[i]) - want[i], 2.0);
+    range = std::max(range, std::fabs(static_cast<double>(want[i])));
+  }
+  return want.empty() || range == 0.0 ? 0.0 : std::sqrt(squares / static_cast<double>(want.size())) / range;
+}
+constexpr double kRmsOfBf16 = 1.5e-3;
+
 /// For two results that are each off by so much.
 Tolerance twice(Tolerance t) {
   return {.absolute = 2 * t.absolute, .relative_to_range = 2 * t.relative_to_range};
@@ -47,6 +58,7 @@ class AttentionTest : public CpuTest {
     call(cpu, got_batch.batch(), q.view(), got_batch.cache(), got.view());
     call(*reference_, want_batch.batch(), q.view(), want_batch.cache(), want.view());
     EXPECT_TRUE(all_close(got.packed(), want.data, rounding_of(layout.format(), tolerance)));
+    EXPECT_LE(rms_error(got.packed(), want.data), kRmsOfBf16);  // a sharper bound than the worst value's
     EXPECT_TRUE(got.gaps_intact());
   }
 };

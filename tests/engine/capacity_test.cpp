@@ -50,6 +50,15 @@ TEST(Capacity, NamesWhoeverLimitsTheMemory) {
   EXPECT_FALSE(memory_budget(root)->of_control_group);
 }
 
+TEST(Capacity, CountsWeightsWhereTheyStay) {
+  const std::unique_ptr<Backend> backend = make_reference_backend();  // packs nothing
+  TensorView view{.name = "w", .dtype = DType::kF32, .shape = {4, 8}};
+  const WeightMemory in_file = weight_memory({&view, 1}, true, *backend), in_memory = weight_memory({&view, 1}, false, *backend);
+  EXPECT_EQ(in_file.packed, 0);
+  EXPECT_EQ(in_file.mapped, 128);
+  EXPECT_EQ(in_memory.packed + in_memory.mapped, 0);
+}
+
 TEST(Capacity, RefusesWeightsThatDoNotFitBeforeTheyAreLoaded) {
   const WeightMemory weights{.packed = 600 * kMiB, .mapped = 400 * kMiB};
   EXPECT_EQ(memory_beside_weights(weights, MemoryBudget{.bytes = 1500 * kMiB}).value(), 500 * kMiB);
