@@ -13,6 +13,7 @@ enum class ErrorKind {
   kInvalidFile, ///< A model, tokenizer or data file is wrong (exit code 3).
   kResource,    ///< Out of memory, no permission, disk full, port taken (exit code 4).
   kCancelled,   ///< Interrupted by the user (exit code 130).
+  kBusy,        ///< Too much is waiting already: the same request may succeed later (exit code 4).
   kFailure,     ///< Anything else (exit code 1).
 };
 
@@ -26,6 +27,7 @@ struct Error {
   static Error invalid_file(std::string m) { return {ErrorKind::kInvalidFile, std::move(m)}; }
   static Error resource(std::string m) { return {ErrorKind::kResource, std::move(m)}; }
   static Error cancelled(std::string m) { return {ErrorKind::kCancelled, std::move(m)}; }
+  static Error busy(std::string m) { return {ErrorKind::kBusy, std::move(m)}; }
   static Error failure(std::string m) { return {ErrorKind::kFailure, std::move(m)}; }
 
   /// The same error with `prefix: ` in front of its message: callers add where they were.

@@ -13,6 +13,7 @@ int exit_code(ErrorKind kind) {
     case ErrorKind::kInvalidFile: return 3;
     case ErrorKind::kResource: return 4;
     case ErrorKind::kCancelled: return 130;
+    case ErrorKind::kBusy: return 4;
   }
   return 1;
 }
@@ -24,6 +25,7 @@ std::string_view kind_name(ErrorKind kind) {
     case ErrorKind::kInvalidFile: return "invalid_file";
     case ErrorKind::kResource: return "resource";
     case ErrorKind::kCancelled: return "cancelled";
+    case ErrorKind::kBusy: return "busy";
   }
   return "failure";
 }

@@ -33,8 +33,10 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"engine", {"base", "tensor", "ops", "cache", "model", "sampling"}},
     {"api",
      {"base", "tensor", "io", "text", "ops", "reference", "cpu", "cache", "model", "sampling", "engine"}},
+    {"server", {"base", "tensor", "text", "ops", "cache", "model", "sampling", "engine"}},
     {"cli",
-     {"base", "tensor", "io", "text", "ops", "reference", "cpu", "cache", "model", "sampling", "engine"}},
+     {"base", "tensor", "io", "text", "ops", "reference", "cpu", "cache", "model", "sampling", "engine",
+      "server"}},
     {"mla", {"base"}},
 };
 /// Who may include the public headers: those that implement them and those that use the library as anyone
