@@ -14,14 +14,16 @@ int64_t common_length(std::span<const int32_t> a, std::span<const int32_t> b) {
 
 }  // namespace
 
-PrefixIndex::Match PrefixIndex::match(std::span<const int32_t> tokens) {
+PrefixIndex::Match PrefixIndex::match(std::span<const int32_t> tokens, std::string_view prefix_namespace) {
   Match found;
+  const auto root = roots_.find(prefix_namespace);
+  if (root == roots_.end()) return found;
   Node* last = nullptr;
   PageTokens key;
   size_t done = 0;
   for (; done + kPageRows <= tokens.size(); done += kPageRows) {
     std::copy_n(tokens.begin() + static_cast<std::ptrdiff_t>(done), kPageRows, key.begin());
-    Children& children = children_of(last);
+    Children& children = last == nullptr ? root->second : last->children;
     const auto child = children.find(key);
     if (child == children.end()) break;
     last = &*child->second;
@@ -32,7 +34,7 @@ PrefixIndex::Match PrefixIndex::match(std::span<const int32_t> tokens) {
   // place.
   const std::span<const int32_t> rest =
       tokens.subspan(done, std::min<size_t>(kPageRows, tokens.size() - done));
-  Children& children = children_of(last);
+  Children& children = last == nullptr ? root->second : last->children;
   key.fill(std::numeric_limits<int32_t>::min());
   std::copy(rest.begin(), rest.end(), key.begin());
   const auto after = children.lower_bound(key);
@@ -51,17 +53,22 @@ PrefixIndex::Match PrefixIndex::match(std::span<const int32_t> tokens) {
   return found;
 }
 
-void PrefixIndex::insert(std::span<const int32_t> tokens, std::span<const PageId> pages) {
+void PrefixIndex::insert(std::span<const int32_t> tokens, std::span<const PageId> pages,
+                         std::string_view prefix_namespace) {
   const size_t n_full = std::min(tokens.size() / kPageRows, pages.size());
+  if (n_full == 0) return;
+  auto root = roots_.find(prefix_namespace);
+  if (root == roots_.end()) root = roots_.emplace(prefix_namespace, Children()).first;
   Node* parent = nullptr;
   PageTokens key;
   for (size_t i = 0; i < n_full; ++i) {
     std::copy_n(tokens.begin() + static_cast<std::ptrdiff_t>(i * kPageRows), kPageRows, key.begin());
-    Children& children = children_of(parent);
+    Children& children = parent == nullptr ? root->second : parent->children;
     auto child = children.find(key);
     if (child == children.end()) {
       std::list<Node> fresh(1);
       child = children.emplace(key, fresh.begin()).first;
+      fresh.front().root = root;
       fresh.front().parent = parent;
       fresh.front().edge = child;
       fresh.front().page = pages[i];
@@ -106,13 +113,15 @@ int64_t PrefixIndex::n_evictable() const {
 
 void PrefixIndex::remove(std::list<Node>::iterator node) {
   pool_->release(node->page);
-  children_of(node->parent).erase(node->edge);
+  const Roots::iterator root = node->root;
+  (node->parent == nullptr ? root->second : node->parent->children).erase(node->edge);
   by_use_.erase(node);
+  if (root->second.empty()) roots_.erase(root);
 }
 
 void PrefixIndex::clear() {
   for (const Node& node : by_use_) pool_->release(node.page);
-  first_pages_.clear();
+  roots_.clear();
   by_use_.clear();
 }
 

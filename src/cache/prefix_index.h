@@ -2,9 +2,12 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "cache/page_pool.h"
@@ -13,9 +16,10 @@ namespace mla {
 
 /// Full pages that may be used again, found by the tokens they and all pages before them were computed from.
 /// A radix tree whose edges are the kPageRows tokens of one page; tokens themselves are compared, never
-/// hashes. Holds one reference to every page in it, so that a finished sequence's pages stay until evict()
-/// gives back those that nobody else uses, least recently used first. The pool must outlive it. Not
-/// thread-safe.
+/// hashes. There is a tree for every namespace (any bytes: a salt, a tenant), and nothing is found across
+/// them; what was used last is known over all of them together. Holds one reference to every page in it, so
+/// that a finished sequence's pages stay until evict() gives back those that nobody else uses, least recently
+/// used first. The pool must outlive it. Not thread-safe.
 class PrefixIndex {
  public:
   struct Match {
@@ -33,10 +37,11 @@ class PrefixIndex {
 
   /// The longest known beginning of `tokens`; its pages become the most recently used. The match holds no
   /// references: take them (SequenceCache::adopt) before the next call.
-  Match match(std::span<const int32_t> tokens);
+  Match match(std::span<const int32_t> tokens, std::string_view prefix_namespace = {});
   /// Remembers the full pages of a sequence: page i holds the rows of tokens [i * kPageRows, (i + 1) *
   /// kPageRows). Where equal tokens are known already the page known first stays.
-  void insert(std::span<const int32_t> tokens, std::span<const PageId> pages);
+  void insert(std::span<const int32_t> tokens, std::span<const PageId> pages,
+              std::string_view prefix_namespace = {});
   /// Gives back up to n_pages pages that nobody else refers to. Returns how many became free.
   int64_t evict(int64_t n_pages);
   /// How many pages evict() could free.
@@ -49,7 +54,9 @@ class PrefixIndex {
   using PageTokens = std::array<int32_t, kPageRows>;
   struct Node;
   using Children = std::map<PageTokens, std::list<Node>::iterator>;
+  using Roots = std::map<std::string, Children, std::less<>>;
   struct Node {
+    Roots::iterator root;    ///< of its namespace
     Node* parent = nullptr;  ///< null: the page is a sequence's first
     Children children;
     Children::iterator edge;  ///< its own entry in the parent's children
@@ -57,14 +64,13 @@ class PrefixIndex {
     mutable bool pinned = false;  ///< n_evictable(): the page or one below it is in use
   };
 
-  Children& children_of(Node* node) { return node == nullptr ? first_pages_ : node->children; }
   void touch(Node* node);
   void remove(std::list<Node>::iterator node);
 
   PagePool* pool_;
   /// Every node, most recently used first. A parent always stands before its children.
   std::list<Node> by_use_;
-  Children first_pages_;
+  Roots roots_;  ///< namespace -> first pages; a namespace without pages has no entry
 };
 
 }  // namespace mla

@@ -142,7 +142,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
 // -- requests
 // ----------------------------------------------------------------------------------------------------------
 
-Result<SequenceId> Engine::submit(Request request) try {
+Status Engine::check(const Request& request) const {
   const int64_t n_vocab = impl_->n_vocab(), n_prompt = static_cast<int64_t>(request.prompt.size());
   if (n_prompt == 0)
     return Error::usage("the prompt is empty: a model needs at least one token (BOS) to start from");
@@ -166,8 +166,13 @@ Result<SequenceId> Engine::submit(Request request) try {
                     "or use a larger cache",
                     n_prompt, capacity, impl_->pool->total_bytes() >> 20));
   }
+  return {};
+}
+
+Result<SequenceId> Engine::submit(Request request) try {
+  MLA_TRY(check(request));
   const SequenceId id = impl_->next_id++;
-  impl_->scheduler.submit(std::make_unique<Sequence>(id, std::move(request), n_vocab, *impl_->pool));
+  impl_->scheduler.submit(std::make_unique<Sequence>(id, std::move(request), impl_->n_vocab(), *impl_->pool));
   return id;
 } catch (const std::bad_alloc&) {
   return out_of_memory("a request");
@@ -177,12 +182,27 @@ void Engine::cancel(SequenceId id) {
   if (impl_->scheduler.find(id) != nullptr) impl_->finish(id, FinishReason::kCancelled);
 }
 
-bool Engine::busy() const {
-  return impl_->scheduler.n_running() + impl_->scheduler.n_waiting() > 0;
+void Engine::pause(SequenceId id) {
+  if (Sequence* sequence = impl_->scheduler.find(id)) sequence->paused = true;
+}
+
+void Engine::resume(SequenceId id) {
+  if (Sequence* sequence = impl_->scheduler.find(id)) sequence->paused = false;
+}
+
+int64_t Engine::n_running() const {
+  return impl_->scheduler.n_running();
+}
+int64_t Engine::n_waiting() const {
+  return impl_->scheduler.n_waiting();
 }
 
 Result<SequenceStatus> Engine::status(SequenceId id) const {
-  if (const Sequence* sequence = impl_->scheduler.find(id)) return sequence->status;
+  if (const Sequence* sequence = impl_->scheduler.find(id)) {
+    SequenceStatus status = sequence->status;
+    status.running = impl_->scheduler.runs(id);
+    return status;
+  }
   if (id > 0) {
     const auto& [owner, finished] = impl_->finished[static_cast<size_t>(id) % kRemembered];
     if (owner == id) return finished;

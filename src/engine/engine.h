@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -31,6 +32,10 @@ struct Request {
   SamplingParams sampling;
   int64_t max_new_tokens = 256;  ///< at least 1; the sequence also ends where the context or the cache ends
   std::vector<int32_t> stop_tokens;  ///< ends the sequence; the token itself is reported with reason kStop
+  std::string client;                ///< who asks (any bytes): service is shared fairly between clients
+  /// Any bytes: cached pages are shared with requests of the same namespace only. The same over restarts, if
+  /// pages kept on disk are to be found again.
+  std::string prefix_namespace;
   /// Called inside step() for each new token, a stop token included. Return false to end the sequence (a stop
   /// string was seen). It may submit and cancel, but not step or evaluate. When it throws, the sequence ends
   /// as cancelled and the exception leaves step(): std::bad_alloc as its error, others as they are.
@@ -41,6 +46,7 @@ using SequenceId = int64_t;
 
 struct SequenceStatus {
   bool finished = false;
+  bool running = false;  ///< has been admitted and holds pages; neither running nor finished: it waits
   FinishReason reason = FinishReason::kNone;
   int64_t n_prompt = 0, n_cached = 0;  ///< prompt tokens; how many of them were found in shared pages
   int64_t n_generated = 0;
@@ -68,13 +74,22 @@ class Engine {
   /// Errors: kUsage for an empty prompt, ids outside the vocabulary, bad sampling parameters, or a prompt
   /// (plus one token) that cannot fit in the cache or the model's context, with the numbers.
   Result<SequenceId> submit(Request request);
-  /// One forward. Does nothing when nothing runs. Errors: kResource (out of memory); a sequence either
+  /// One forward. Does nothing when no sequence can go on: the report's token counts are then 0, and stay so
+  /// until something is submitted, resumed or cancelled. Errors: kResource (out of memory); a sequence either
   /// advanced and its token was reported, or stays as it was, so that the step can be tried again.
   Result<StepReport> step();
+  /// What submit() would refuse. Reads constants only: any thread may ask at any time.
+  Status check(const Request& request) const;
   /// Ends a sequence in any state and releases its pages; nothing happens when it is finished or unknown.
   void cancel(SequenceId id);
+  /// A paused sequence keeps what it has and gets no tokens until it is resumed; when pages run out it is the
+  /// first to give its own back. Nothing happens when it is finished or unknown.
+  void pause(SequenceId id);
+  void resume(SequenceId id);
   /// Whether any sequence is unfinished.
-  bool busy() const;
+  bool busy() const { return n_running() + n_waiting() > 0; }
+  int64_t n_running() const;
+  int64_t n_waiting() const;
   /// Of a running, waiting or finished sequence; finished ones are remembered for the next few thousand
   /// submissions. Errors: kUsage for others.
   Result<SequenceStatus> status(SequenceId id) const;

@@ -30,7 +30,7 @@ void Scheduler::publish(const Sequence& sequence) {
   if (!share_prefixes_) return;
   const auto computed = std::span(sequence.tokens).first(static_cast<size_t>(sequence.cache.size()));
   try {
-    prefixes_.insert(computed, sequence.cache.pages());
+    prefixes_.insert(computed, sequence.cache.pages(), sequence.request.prefix_namespace);
   } catch (const std::bad_alloc&) {
     // Pages that are not remembered are computed again; nothing else is lost.
   }
@@ -53,7 +53,8 @@ bool Scheduler::free_pages(int64_t n) {
 PrefixIndex::Match Scheduler::known_prefix(const Sequence& sequence) {
   if (!share_prefixes_) return {};
   // The last token is always computed: its logits are wanted.
-  return prefixes_.match(std::span(sequence.tokens).first(sequence.tokens.size() - 1));
+  return prefixes_.match(std::span(sequence.tokens).first(sequence.tokens.size() - 1),
+                         sequence.request.prefix_namespace);
 }
 
 void Scheduler::copy_partial_page(Sequence& sequence, const PrefixIndex::Match& match) {
@@ -115,7 +116,7 @@ std::vector<PlannedSlice> Scheduler::plan() {
   ++step_;
   Plan plan{{}, max_batch_tokens_};
   for (Sequence* sequence : in_order_of_service()) {
-    if (!running_.contains(sequence->id)) continue;  // preempted for one before it
+    if (sequence->paused || !running_.contains(sequence->id)) continue;  // or preempted for one before it
     const int64_t n_new = std::min({sequence->n_pending(), chunk_, plan.budget});
     if (n_new == 0) break;
     if (!reserve_or_preempt(*sequence, n_new, plan)) continue;

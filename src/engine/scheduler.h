@@ -43,6 +43,7 @@ class Scheduler {
 
   /// Null for one that is finished or unknown.
   Sequence* find(SequenceId id) const;
+  bool runs(SequenceId id) const { return running_.contains(id); }
   int64_t n_running() const { return static_cast<int64_t>(running_.size()); }
   int64_t n_waiting() const { return static_cast<int64_t>(waiting_.size()); }
   int64_t n_preemptions() const { return n_preemptions_; }

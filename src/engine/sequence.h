@@ -35,6 +35,7 @@ struct Sequence {
   std::vector<int32_t> tokens;  ///< prompt and answer
   SequenceStatus status;
   int64_t last_chunk_step = 0;   ///< step in which it was admitted or last got a prompt chunk
+  bool paused = false;
   bool admitted_before = false;  ///< preempted sequences are admitted again
   std::chrono::steady_clock::time_point submitted = std::chrono::steady_clock::now();
 };

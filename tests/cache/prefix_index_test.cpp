@@ -57,6 +57,27 @@ TEST_F(PrefixIndexTest, FindsFullPagesFromTheBeginningOnly) {
       << "one different token before a page makes it another page";
 }
 
+TEST_F(PrefixIndexTest, NamespacesShareNothing) {
+  const auto pages = acquire(4);
+  const auto ids = tokens(2 * kPageRows);
+  const std::string salt("a\0b", 3), other("a\0c", 3);
+  index_.insert(ids, std::vector{pages[0], pages[1]}, salt);
+  EXPECT_TRUE(index_.match(ids).pages.empty());
+  EXPECT_TRUE(index_.match(ids, other).pages.empty());
+  EXPECT_EQ(index_.match(ids, other).partial_page, -1);
+  index_.insert(ids, std::vector{pages[2], pages[3]}, other);
+  EXPECT_EQ(index_.match(ids, salt).pages, (std::vector{pages[0], pages[1]}));
+  EXPECT_EQ(index_.match(ids, other).pages, (std::vector{pages[2], pages[3]}));
+  release(pages);
+
+  index_.match(ids, salt);
+  EXPECT_EQ(index_.evict(2), 2) << "least recently used, whosever it is";
+  EXPECT_TRUE(index_.match(ids, other).pages.empty());
+  EXPECT_EQ(index_.match(ids, salt).pages.size(), 2U);
+  index_.clear();
+  EXPECT_EQ(pool_->n_free(), kPages);
+}
+
 TEST_F(PrefixIndexTest, FindsTheLongestPartiallyEqualPage) {
   const auto pages = acquire(3);
   auto a = tokens(2 * kPageRows), b = a;

@@ -20,6 +20,10 @@ class HostBackend : public Backend {
 
   Activation scratch(int64_t n_rows, int64_t n_cols) override {
     if (fail_scratch) throw std::bad_alloc();
+    if (fail_scratch_calls > 0) {
+      --fail_scratch_calls;
+      throw std::bad_alloc();
+    }
     scratch_.emplace_back(static_cast<size_t>(n_rows * n_cols));
     return {scratch_.back().data(), n_rows, n_cols, n_cols};
   }
@@ -69,6 +73,7 @@ class HostBackend : public Backend {
   void additive_attention(const AdditiveAttentionArgs&) override { std::abort(); }
 
   bool fail_scratch = false;             ///< scratch() throws std::bad_alloc
+  int64_t fail_scratch_calls = 0;        ///< the next so many calls of scratch() throw
   int64_t max_bytes = int64_t{1} << 32;  ///< allocate_pages() refuses more
   int64_t n_copies = 0;                  ///< calls of copy_bytes()
 

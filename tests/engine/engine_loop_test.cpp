@@ -1,0 +1,302 @@
+#include "engine/engine_loop.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <mutex>
+#include <random>
+#include <stdexcept>
+#include <thread>
+
+#include "support/fake_model.h"
+
+namespace mla {
+namespace {
+
+using test::fake_answer;
+using test::FakeModel;
+
+constexpr EngineOptions kOptions{
+    .cache_format = RowFormat::kF32, .max_tokens = 40 * kPageRows, .chunk = 32, .max_batch_tokens = 96};
+
+/// What becomes of one job; filled in on the loop's thread.
+struct Outcome {
+  std::vector<int32_t> tokens;
+  int n_ends = 0;
+  SequenceStatus status;
+  std::optional<Error> error;
+  std::promise<void> ended;
+};
+
+class EngineLoopTest : public testing::Test {
+ protected:
+  void start(EngineOptions options = kOptions, EngineLoopOptions loop_options = {}) {
+    auto engine = Engine::create(fake_.model, options);
+    ASSERT_TRUE(engine.ok()) << engine.error().message;
+    loop_ = EngineLoop::start(std::move(*engine), std::move(loop_options));
+  }
+  static EngineLoop::Job job(const std::shared_ptr<Outcome>& outcome, Request request) {
+    request.on_token = [outcome, inner = std::move(request.on_token)](const SampledToken& t) {
+      outcome->tokens.push_back(t.token);
+      return !inner || inner(t);
+    };
+    return {std::move(request), [outcome](const SequenceStatus& status, const std::optional<Error>& error) {
+              outcome->status = status;
+              outcome->error = error;
+              if (++outcome->n_ends == 1) outcome->ended.set_value();
+            }};
+  }
+  Result<EngineLoop::Id> submit(const std::shared_ptr<Outcome>& outcome, Request request) {
+    return loop_->submit(job(outcome, std::move(request)));
+  }
+  static void wait(const std::shared_ptr<Outcome>& outcome) { outcome->ended.get_future().wait(); }
+
+  /// Runs `work` between two steps and waits for it.
+  template <typename Work>
+  void on_loop(Work work) {
+    std::promise<void> done;
+    loop_->run([&](Engine& engine) {
+      work(engine);
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+  void expect_no_leak() {
+    on_loop([](Engine& engine) {
+      EXPECT_FALSE(engine.busy());
+      EXPECT_EQ(engine.cache().n_used(), engine.n_reusable_pages());
+      engine.drop_prefixes();
+      EXPECT_EQ(engine.cache().n_free(), engine.cache().n_pages());
+    });
+  }
+  std::vector<int32_t> random_ids(int64_t n) {
+    std::vector<int32_t> ids;
+    for (int64_t i = 0; i < n; ++i)
+      ids.push_back(static_cast<int32_t>(random_() % static_cast<uint64_t>(fake_.config.n_vocab)));
+    return ids;
+  }
+
+  std::mt19937_64 random_{5};
+  FakeModel fake_;
+  std::unique_ptr<EngineLoop> loop_;
+};
+
+TEST_F(EngineLoopTest, AnswersManyThreadsAtOnceAsEachAlone) {
+  start(kOptions, {.max_waiting = 1000});
+  constexpr int kThreads = 4, kJobs = 12;
+  std::vector<std::vector<std::vector<int32_t>>> prompts(kThreads);
+  for (auto& of_thread : prompts) {
+    for (int i = 0; i < kJobs; ++i)
+      of_thread.push_back(random_ids(1 + static_cast<int64_t>(random_() % 150)));
+  }
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      std::vector<std::shared_ptr<Outcome>> outcomes;
+      for (const auto& prompt : prompts[static_cast<size_t>(t)]) {
+        outcomes.push_back(std::make_shared<Outcome>());
+        ASSERT_TRUE(submit(outcomes.back(), {.prompt = prompt, .max_new_tokens = 30}).ok());
+      }
+      for (size_t i = 0; i < outcomes.size(); ++i) {
+        wait(outcomes[i]);
+        EXPECT_EQ(outcomes[i]->tokens, fake_answer(fake_.config, prompts[static_cast<size_t>(t)][i], {}, 30));
+        EXPECT_EQ(outcomes[i]->status.reason, FinishReason::kLength);
+        EXPECT_FALSE(outcomes[i]->error);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  expect_no_leak();
+}
+
+TEST_F(EngineLoopTest, ChecksOnTheCallersThread) {
+  start();
+  const auto outcome = std::make_shared<Outcome>();
+  const auto id = submit(outcome, {.prompt = {1, 999}});
+  ASSERT_FALSE(id.ok());
+  EXPECT_EQ(id.error().kind, ErrorKind::kUsage);
+  loop_.reset();
+  EXPECT_EQ(outcome->n_ends, 0) << "a refused job has no end";
+}
+
+TEST_F(EngineLoopTest, RefusesWhatWouldWaitBeyondItsLimit) {
+  EngineOptions options = kOptions;
+  options.max_batch_tokens = 1;  // one sequence runs at once
+  start(options, {.max_waiting = 3});
+  std::promise<void> go;
+  std::promise<void> held;
+  loop_->run([&](Engine&) {
+    held.set_value();
+    go.get_future().wait();
+  });
+  held.get_future().wait();
+  std::vector<std::shared_ptr<Outcome>> outcomes;
+  int n_busy = 0;
+  for (int i = 0; i < 5; ++i) {
+    outcomes.push_back(std::make_shared<Outcome>());
+    const auto id = submit(outcomes.back(), {.prompt = {1, 2}, .max_new_tokens = 3});
+    if (id.ok()) continue;
+    EXPECT_EQ(id.error().kind, ErrorKind::kBusy);
+    ++n_busy;
+    outcomes.pop_back();
+  }
+  EXPECT_EQ(n_busy, 2);
+  EXPECT_EQ(loop_->status().n_waiting, 3);
+  go.set_value();
+  for (const auto& outcome : outcomes) wait(outcome);
+  EXPECT_TRUE(submit(std::make_shared<Outcome>(), {.prompt = {1}, .max_new_tokens = 1}).ok());
+}
+
+TEST_F(EngineLoopTest, StopAcceptingFinishesWhatWasAccepted) {
+  start();
+  const auto outcome = std::make_shared<Outcome>();
+  ASSERT_TRUE(submit(outcome, {.prompt = {1, 2, 3}, .max_new_tokens = 50}).ok());
+  loop_->stop_accepting();
+  const auto late = submit(std::make_shared<Outcome>(), {.prompt = {1}});
+  ASSERT_FALSE(late.ok());
+  EXPECT_EQ(late.error().kind, ErrorKind::kBusy);
+  wait(outcome);
+  EXPECT_EQ(outcome->tokens.size(), 50U);
+}
+
+TEST_F(EngineLoopTest, DestructionEndsEveryJobOnceAsCancelled) {
+  start();
+  std::vector<std::shared_ptr<Outcome>> outcomes;
+  for (int i = 0; i < 20; ++i) {
+    outcomes.push_back(std::make_shared<Outcome>());
+    ASSERT_TRUE(submit(outcomes.back(), {.prompt = random_ids(100), .max_new_tokens = 1500}).ok());
+  }
+  loop_.reset();
+  for (const auto& outcome : outcomes) {
+    EXPECT_EQ(outcome->n_ends, 1);
+    EXPECT_EQ(outcome->status.reason, FinishReason::kCancelled);
+  }
+}
+
+TEST_F(EngineLoopTest, CancelFromACallbackAndFromOutsideEndsOnce) {
+  start();
+  const auto self = std::make_shared<Outcome>(), other = std::make_shared<Outcome>();
+  std::promise<EngineLoop::Id> own_id;
+  auto id_of_self = own_id.get_future().share();
+  Request request{.prompt = {1, 2}, .max_new_tokens = 1000};
+  request.on_token = [&, id_of_self](const SampledToken&) {
+    loop_->cancel(id_of_self.get());
+    return true;
+  };
+  own_id.set_value(submit(self, std::move(request)).value());
+  wait(self);
+  EXPECT_EQ(self->tokens.size(), 1U) << "cancelled within one step";
+  EXPECT_EQ(self->status.reason, FinishReason::kCancelled);
+
+  const auto id = submit(other, {.prompt = {1, 2}, .max_new_tokens = 1900}).value();
+  loop_->cancel(id);
+  loop_->cancel(id);
+  wait(other);
+  loop_->cancel(id);
+  expect_no_leak();
+  EXPECT_EQ(other->n_ends, 1);
+}
+
+TEST_F(EngineLoopTest, APausedJobGetsNoTokensAndOthersGoOn) {
+  start();
+  const auto slow = std::make_shared<Outcome>();
+  std::promise<EngineLoop::Id> own_id;
+  auto id_of_slow = own_id.get_future().share();
+  Request request{.prompt = {1, 2}, .max_new_tokens = 10};
+  request.on_token = [&, id_of_slow, n = 0](const SampledToken&) mutable {
+    if (++n == 3) loop_->pause(id_of_slow.get());
+    return true;
+  };
+  const auto id = submit(slow, std::move(request)).value();
+  own_id.set_value(id);
+  const auto other = std::make_shared<Outcome>();
+  ASSERT_TRUE(submit(other, {.prompt = {3, 4}, .max_new_tokens = 300}).ok());
+  wait(other);
+  on_loop([&](Engine&) { EXPECT_EQ(slow->tokens.size(), 3U); });
+  loop_->resume(id);
+  wait(slow);
+  EXPECT_EQ(slow->tokens, fake_answer(fake_.config, std::vector<int32_t>{1, 2}, {}, 10));
+  loop_->pause(id);
+  loop_->resume(id);
+}
+
+TEST_F(EngineLoopTest, AStepThatLacksMemoryOnceIsTriedAgain) {
+  start();
+  const auto outcome = std::make_shared<Outcome>();
+  on_loop([&](Engine&) { fake_.backend.fail_scratch_calls = 1; });
+  const auto prompt = random_ids(50);
+  ASSERT_TRUE(submit(outcome, {.prompt = prompt, .max_new_tokens = 10}).ok());
+  wait(outcome);
+  EXPECT_FALSE(outcome->error);
+  EXPECT_EQ(outcome->tokens, fake_answer(fake_.config, prompt, {}, 10));
+}
+
+TEST_F(EngineLoopTest, AStepThatLacksMemoryAgainEndsTheYoungest) {
+  start();
+  std::vector<std::shared_ptr<Outcome>> outcomes;
+  on_loop([&](Engine&) {
+    fake_.backend.fail_scratch_calls = 2;
+    for (int i = 0; i < 3; ++i) {
+      outcomes.push_back(std::make_shared<Outcome>());
+      ASSERT_TRUE(submit(outcomes.back(), {.prompt = {1, 2, 3}, .max_new_tokens = 10}).ok());
+    }
+  });
+  for (const auto& outcome : outcomes) wait(outcome);
+  EXPECT_FALSE(outcomes[0]->error);
+  EXPECT_FALSE(outcomes[1]->error);
+  ASSERT_TRUE(outcomes[2]->error);
+  EXPECT_EQ(outcomes[2]->error->kind, ErrorKind::kResource);
+  EXPECT_EQ(outcomes[2]->status.reason, FinishReason::kCancelled);
+  EXPECT_EQ(outcomes[1]->tokens.size(), 10U);
+
+  on_loop([&](Engine&) { fake_.backend.fail_scratch_calls = 1000000; });
+  const auto hopeless = std::make_shared<Outcome>();
+  ASSERT_TRUE(submit(hopeless, {.prompt = {1}, .max_new_tokens = 10}).ok());
+  wait(hopeless);
+  EXPECT_TRUE(hopeless->error) << "it does not spin";
+}
+
+TEST_F(EngineLoopTest, ACallbackThatThrowsEndsItsOwnJobWithAnError) {
+  start();
+  const auto other = std::make_shared<Outcome>();
+  ASSERT_TRUE(submit(other, {.prompt = {1, 2}, .max_new_tokens = 200}).ok());
+  const auto broken = std::make_shared<Outcome>();
+  Request request{.prompt = {1, 2}, .max_new_tokens = 10};
+  request.on_token = [](const SampledToken&) -> bool { throw std::runtime_error("a bug of the caller's"); };
+  ASSERT_TRUE(submit(broken, std::move(request)).ok());
+  wait(broken);
+  EXPECT_TRUE(broken->status.finished);
+  ASSERT_TRUE(broken->error);
+  EXPECT_EQ(broken->error->kind, ErrorKind::kFailure);
+  EXPECT_NE(broken->error->message.find("a bug of the caller's"), std::string::npos);
+  wait(other);
+  EXPECT_FALSE(other->error);
+  EXPECT_EQ(other->tokens.size(), 200U);
+}
+
+TEST_F(EngineLoopTest, ReportsStepsAndStatus) {
+  std::atomic<int64_t> n_new = 0, n_prompt = 0;
+  start(kOptions, {.on_step = [&](const StepReport& report, double seconds) {
+          n_new += report.n_new_tokens;
+          n_prompt += report.n_prompt_tokens;
+          EXPECT_GE(seconds, 0.0);
+        }});
+  const auto outcome = std::make_shared<Outcome>();
+  ASSERT_TRUE(submit(outcome, {.prompt = random_ids(2 * kPageRows), .max_new_tokens = 10}).ok());
+  wait(outcome);
+  on_loop([](Engine&) {});
+  on_loop([](Engine&) {});
+  EXPECT_EQ(n_new, 10);
+  EXPECT_EQ(n_prompt, 2 * kPageRows);
+  const EngineLoopStatus status = loop_->status();
+  EXPECT_EQ(status.n_running, 0);
+  EXPECT_EQ(status.n_waiting, 0);
+  EXPECT_EQ(status.n_pages, 40);
+  EXPECT_EQ(status.n_used_pages, 2);
+  EXPECT_EQ(status.n_reusable_pages, 2);
+  EXPECT_EQ(loop_->max_sequence_tokens(), 2000);
+}
+
+}  // namespace
+}  // namespace mla
