@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace mla {
+
+class Tokenizer;
 
 /// How models of one kind write the calls of tools in their answers.
 enum class ToolCallFormat {
@@ -20,9 +23,13 @@ ToolCallFormat detect_tool_call_format(std::string_view chat_template);
 
 struct AnswerOptions {
   bool split_reasoning = false;   ///< text between <think> and </think> is reasoning
-  bool starts_reasoning = false;  ///< the prompt has opened the thought already
+  bool starts_reasoning = false;  ///< the prompt has opened the thought already: the answer's <think> may be missing
   ToolCallFormat tools = ToolCallFormat::kNone;
 };
+
+/// The special tokens of a vocabulary that the parser must see as text: StreamDecoder shows them and drops the
+/// others. Ascending; empty when the format's markers are ordinary text in this vocabulary.
+std::vector<int32_t> answer_marker_tokens(const Tokenizer& tokenizer, const AnswerOptions& options);
 
 /// A piece of an answer, in order.
 struct AnswerPart {
@@ -39,15 +46,40 @@ struct AnswerPart {
 };
 
 /// Takes an answer apart as it grows: thoughts, text and calls of tools. Joined, the parts of a streamed answer are those
-/// of the whole one, wherever it is cut. Text that may still become a marker is held back. A call that is malformed or
-/// unfinished is given as content, so that nothing the model said is lost.
+/// of the whole one, wherever it is cut, inside a marker or a character too (pieces that hold whole characters give parts
+/// that do). Time is linear in the answer; what is held back is text that may still become a marker, white space that
+/// may belong to one, and the call that is being written.
+///
+/// Calls. A call is given when it is complete, and never before: kCallBegins and then its arguments, which are a JSON
+/// object as the model spelled it (valid by RFC 8259, at most 64 levels deep; "{}" where Hermes has none or null). So no
+/// client sees half a call, and none has to be taken back: a call that is malformed or unfinished is content, marker by
+/// marker as the model wrote it, and what follows the place where it went wrong is read afresh. Markers inside the strings
+/// of a call are text. Where a complete call lacks only its end, because the answer ends or another marker follows, it
+/// counts. Inside a thought there are no calls.
+///
+/// Thoughts. The answer's first text, white space aside, may be <think>; the first </think> behind it ends the thought. Any
+/// other <think> or </think> is text. With `starts_reasoning` the answer begins inside the thought, which a <think> at its
+/// start does not change; without a </think> all of it is reasoning.
+///
+/// White space. What stands at both ends of a thought and behind it is dropped, as is what stands in front of a call, and
+/// what stands behind the last call when no text follows. All other text is kept to the byte.
 class AnswerParser {
  public:
   explicit AnswerParser(AnswerOptions options);
+  AnswerParser(AnswerParser&&) noexcept;
+  AnswerParser& operator=(AnswerParser&&) noexcept;
+  ~AnswerParser();
+
+  /// What is certain after more of the answer.
   std::vector<AnswerPart> push(std::string_view text);
+  /// What is left when the answer ends. Nothing may be pushed behind it.
   std::vector<AnswerPart> finish();
-  /// Calls that were begun.
+  /// Calls that were given.
   int64_t n_calls() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace mla

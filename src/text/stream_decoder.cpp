@@ -7,8 +7,10 @@
 namespace mla {
 
 StreamDecoder::StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, std::vector<std::string> stops,
-                             bool at_start)
-    : tokenizer_(std::move(tokenizer)), drop_space_(at_start && tokenizer_->strips_leading_space()) {
+                             bool at_start, std::vector<int32_t> shown)
+    : tokenizer_(std::move(tokenizer)),
+      shown_(std::move(shown)),
+      drop_space_(at_start && tokenizer_->strips_leading_space()) {
   for (std::string& text : stops) {
     if (text.empty()) continue;
     Stop stop{std::move(text), {}, 0};
@@ -28,7 +30,8 @@ void StreamDecoder::Stop::advance(char c) {
 }
 
 Result<std::string> StreamDecoder::push(int32_t id) {
-  MLA_ASSIGN(const std::string token, tokenizer_->token_bytes(id));
+  const bool show = std::binary_search(shown_.begin(), shown_.end(), id);
+  MLA_ASSIGN(const std::string token, tokenizer_->token_bytes(id, show));
   if (stopped_ || token.empty()) return std::string();
   std::string_view bytes = token;
   if (drop_space_ && bytes.front() == ' ') bytes.remove_prefix(1);

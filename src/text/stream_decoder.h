@@ -17,9 +17,10 @@ class StreamDecoder {
  public:
   /// `stops`: generation ends where one of them first appears; the stop string itself is not emitted. Empty
   /// strings are ignored. `at_start`: the text begins a document or an answer, so that the space which
-  /// SentencePiece puts in front of a text is dropped; false when it continues a prompt.
+  /// SentencePiece puts in front of a text is dropped; false when it continues a prompt. `shown`: the special
+  /// tokens that appear with their text (answer_marker_tokens()), ascending; the others are silent.
   StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, std::vector<std::string> stops,
-                bool at_start = true);
+                bool at_start = true, std::vector<int32_t> shown = {});
 
   /// Text that is safe to show after this token; often empty. Linear in the token's bytes, whatever was
   /// pushed before. Errors: kUsage for an id out of range.
@@ -45,6 +46,7 @@ class StreamDecoder {
 
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::vector<Stop> stops_;
+  std::vector<int32_t> shown_;
   std::string pending_;  // bytes not yet emitted
   bool drop_space_;
   bool stopped_ = false;

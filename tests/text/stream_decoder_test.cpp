@@ -5,6 +5,7 @@
 #include <random>
 
 #include "support/vocabularies.h"
+#include "text/answer_parser.h"
 #include "text/byte_level.h"
 #include "text/utf8.h"
 
@@ -152,6 +153,80 @@ TEST(StreamDecoder, KeepsTheSpaceOfATextThatContinues) {
     }
     EXPECT_EQ(first, "the sea");
     EXPECT_EQ(second, " the sea");
+  }
+}
+
+TEST(StreamDecoder, ShowsTheSpecialTokensItIsToldTo) {
+  Vocabulary v{.model = "gpt2", .pre = "gpt-2"};
+  v.tokens = {"a", "<|b|>", "<|c|>"};
+  v.kinds = {TokenKind::kNormal, TokenKind::kControl, TokenKind::kControl};
+  const auto tokenizer = make_tokenizer(std::move(v));
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message;
+  const auto shown_text = [&](std::vector<int32_t> shown) {
+    StreamDecoder decoder(*tokenizer, {}, true, std::move(shown));
+    std::string text;
+    for (const int32_t id : {2, 0, 1, 0}) text += decoder.push(id).value();
+    return text + decoder.finish();
+  };
+  EXPECT_EQ(shown_text({}), "aa");
+  EXPECT_EQ(shown_text({1}), "a<|b|>a");
+  EXPECT_EQ(shown_text({1, 2}), "<|c|>a<|b|>a");
+}
+
+/// All that a client sees of an answer: texts, names and arguments in order, with their kinds.
+void append(std::string& seen, const std::vector<AnswerPart>& parts) {
+  for (const AnswerPart& part : parts) {
+    const std::string head = "[" + std::to_string(static_cast<int>(part.kind)) + "]";
+    const size_t last = seen.rfind('[');
+    const bool continues = part.kind != AnswerPart::Kind::kCallBegins && last != std::string::npos &&
+                           std::string_view(seen).substr(last).starts_with(head);
+    seen += (continues ? "" : head) + part.text + part.name;
+  }
+}
+
+// What the server does with an answer, at every length that max_tokens may cut it to (inside characters,
+// markers and stop strings), streamed token by token and as a whole.
+TEST(StreamDecoder, StreamedAnswersAreTheWholeOnesWithStopStringsAndCutCharacters) {
+  const auto tokenizer = byte_tokenizer();
+  const std::string answer =
+      "<think>\xC3\xA9 or \xF0\x9F\x98\x80?\n</think> A\xE2\x82 \xF0\x9F\x98\x80: <tool_call>\n"
+      "{\"name\": \"f\", \"arguments\": {\"a\": \"\xC3\xA9\"}}\n</tool_call>\nEND \xC3\xA9\n";
+  const AnswerOptions options{.split_reasoning = true, .tools = ToolCallFormat::kHermes};
+  const std::vector<std::vector<std::string>> all_stops = {
+      {},       {""},     {"END"},  {"\xA9"}, {"\x98"}, {"</tool_call>"}, {"</think>", "nk> A"},
+      {"\"}}"}, {"?\n<"}, {answer}, {"<"}};
+  for (const std::vector<std::string>& stops : all_stops) {
+    for (size_t length = 0; length <= answer.size(); ++length) {
+      std::string whole = answer.substr(0, length);
+      size_t end = whole.size() + 1;
+      for (const std::string& stop : stops) {
+        const size_t at = stop.empty() ? std::string::npos : whole.find(stop);
+        if (at == std::string::npos || at + stop.size() >= end) continue;
+        end = at + stop.size();
+        whole.resize(at);
+      }
+      AnswerParser at_once(options);
+      std::string expected;
+      append(expected, at_once.push(replace_invalid_utf8(whole)));
+      append(expected, at_once.finish());
+
+      StreamDecoder decoder(tokenizer, stops);
+      AnswerParser parser(options);
+      std::string streamed;
+      const auto show = [&](const std::vector<AnswerPart>& parts) {
+        for (const AnswerPart& part : parts) {
+          ASSERT_EQ(valid_utf8_prefix(part.text), part.text.size()) << "a cut character";
+        }
+        append(streamed, parts);
+      };
+      for (size_t i = 0; i < length; ++i) {
+        show(parser.push(decoder.push(static_cast<uint8_t>(answer[i])).value()));
+      }
+      show(parser.push(decoder.finish()));
+      show(parser.finish());
+      ASSERT_EQ(streamed, expected) << "stop " << testing::PrintToString(stops) << ", " << length
+                                    << " tokens";
+    }
   }
 }
 
