@@ -21,6 +21,9 @@ enum class ComputeBackend {
 struct LanguageModelOptions {
   ComputeBackend backend = ComputeBackend::kCpu;
   int n_threads = 0;  ///< 0 = the processors that this process may use; at most 1024
+  /// Products with quantised weights see activations as numbers of 16 bits. With this, of 8: prompts are read up to
+  /// 1.6 times as fast, and predictions move a little (kCpu, where the processor has such products).
+  bool activations_of_8_bits = false;
 };
 
 struct LanguageModelInfo {

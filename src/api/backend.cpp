@@ -8,7 +8,9 @@ namespace mla {
 Result<std::unique_ptr<Backend>> make_backend(const LanguageModelOptions& options) {
   if (options.backend == ComputeBackend::kReference) return make_reference_backend();
   MLA_ASSIGN(const Isa isa, choose_isa());
-  return make_cpu_backend({.n_threads = options.n_threads, .isa = isa});
+  return make_cpu_backend({.n_threads = options.n_threads,
+                           .isa = isa,
+                           .activations = options.activations_of_8_bits ? Activations::k8Bit : Activations::k16Bit});
 }
 
 RowFormat row_format(CacheElement element) {

@@ -192,6 +192,7 @@ Command add_bench(CLI::App& root) {
   app->add_option("--isa", o->isas, "Instruction sets (default: the best)")->delimiter(',')->type_name("NAME,...");
   app->add_option("--cache", o->caches, "Formats of cached rows")->delimiter(',')->capture_default_str()->type_name("NAME,...");
   app->add_option("--mla", o->model.mla, "Form of MLA attention")->check(CLI::IsMember({"auto", "expanded", "absorbed"}))->capture_default_str();
+  add_activations_option(*app, o->model);
   app->add_option("--repetitions", o->repetitions, "Measurements of each line; the fastest counts")->transform(whole_number(1, 1000))->capture_default_str();
   app->add_flag("--profile", o->model.profile, "Where the time of each line went, per kind of operation");
   app->add_flag("--csv", o->csv, "Print comma-separated values");

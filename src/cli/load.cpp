@@ -53,7 +53,9 @@ Result<std::unique_ptr<Backend>> make_backend(const ModelOptions& options, std::
   CpuOptions cpu;
   cpu.n_threads = options.threads > 0 ? options.threads : default_thread_count();
   MLA_ASSIGN(cpu.isa, choose_isa(options.isa));
-  name = fmt::format("cpu ({}, {} thread{})", isa_name(cpu.isa), cpu.n_threads, cpu.n_threads == 1 ? "" : "s");
+  cpu.activations = options.activations == 8 ? Activations::k8Bit : Activations::k16Bit;
+  name = fmt::format("cpu ({}, {} thread{}{})", isa_name(cpu.isa), cpu.n_threads, cpu.n_threads == 1 ? "" : "s",
+                     options.activations == 8 ? ", 8-bit activations" : "");
   return make_cpu_backend(cpu);
 }
 
@@ -62,11 +64,19 @@ void add_model_option(CLI::App& app, ModelOptions& options) {
       ->check(not_empty())->type_name("FILE|FOLDER");
 }
 
+CLI::Option* add_activations_option(CLI::App& app, ModelOptions& options) {
+  return app
+      .add_option("--activations", options.activations,
+                  "Bits of activations in products with quantised weights; with 8, prompts are read faster and numbers are less exact")
+      ->check(CLI::IsMember({16, 8}))->capture_default_str();
+}
+
 void add_machine_options(CLI::App& app, ModelOptions& options) {
   app.add_option("--threads", options.threads, "Threads (default: every processor)")
       ->transform(whole_number(0, 1024))->group("Machine");
   app.add_option("--backend", options.backend, "cpu, or the plain reference")
       ->check(CLI::IsMember({"cpu", "reference"}))->capture_default_str()->group("Machine");
+  add_activations_option(app, options)->group("Machine");
   app.add_option("--mla", options.mla, "Form of MLA attention: chosen by cost, or forced")
       ->check(CLI::IsMember({"auto", "expanded", "absorbed"}))->capture_default_str()->group("Machine");
   app.add_option("--cache", options.cache, "Element format of cached rows")

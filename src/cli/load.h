@@ -21,6 +21,7 @@ struct ModelOptions {
   int threads = 0;                ///< 0 = every processor this process may use
   std::string backend = "cpu";    ///< cpu | reference
   std::string isa;                ///< empty = MLA_ISA, or the best
+  int activations = 16;           ///< bits of activations in products with block-quantised weights: 16 | 8
   std::string mla = "auto";       ///< auto | expanded | absorbed
   std::string cache = "bf16";     ///< f32 | bf16 | int8 | int6 | int4
   int64_t context = 0;            ///< cache capacity in tokens; 0 = the model's context, or what fits
@@ -29,8 +30,10 @@ struct ModelOptions {
 
 /// -m/--model alone (subcommands that read no weights).
 void add_model_option(CLI::App& app, ModelOptions& options);
-/// --threads, --backend, --mla, --cache. Defaults shown are the values in `options`.
+/// --threads, --backend, --activations, --mla, --cache. Defaults shown are the values in `options`.
 void add_machine_options(CLI::App& app, ModelOptions& options);
+/// --activations alone.
+CLI::Option* add_activations_option(CLI::App& app, ModelOptions& options);
 
 /// The file or folder that -m names, or the model that ships. Errors: kInvalidFile when it is not there.
 Result<std::filesystem::path> model_path(const ModelOptions& options);

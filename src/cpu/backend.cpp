@@ -45,7 +45,7 @@ Result<std::unique_ptr<Backend>> make_cpu_backend(const CpuOptions& options) {
   }
   const int n_threads = options.n_threads == 0 ? default_thread_count() : options.n_threads;
   return std::unique_ptr<Backend>(
-      std::make_unique<cpu::CpuBackend>(cpu::kernels_for(options.isa), isa_name(options.isa), n_threads));
+      std::make_unique<cpu::CpuBackend>(cpu::kernels_for(options.isa, options.activations), isa_name(options.isa), n_threads));
 }
 
 }  // namespace mla

@@ -140,7 +140,7 @@ struct UnitIQ4_XS {
 
 /// 32 activations as 16-bit fixed-point numbers, x = scale (256 hi + lo): within max|x| / 65278 of x, so that a product is
 /// nearly as exact as in f32 and yet runs on the 8-bit integer units. Blocks of less than 1e-30 count as zero; a block with
-/// an infinity or NaN has scale NaN.
+/// an infinity or NaN has scale NaN. As 8-bit numbers, x = scale hi, within max|x| / 254; lo has no meaning then.
 struct FixedBlock {
   int8_t hi[32];
   int8_t lo[32];

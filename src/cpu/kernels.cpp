@@ -21,10 +21,30 @@ Kernels extended(Isa isa, Fills... fills) {
   return kernels;
 }
 
+/// The same with 8-bit activations; the matrix unit's products keep theirs.
+const Kernels& kernels_8_bit(Isa isa) {
+  switch (isa) {
+    case Isa::kAmx: {
+      static const Kernels kAmx = extended(Isa::kAmx, avx512vnni::fill_interleaved_8_bit);
+      return kAmx;
+    }
+    case Isa::kAvx512Bf16: {
+      static const Kernels kAvx512Bf16 = extended(Isa::kAvx512Bf16, avx512vnni::fill_interleaved_8_bit);
+      return kAvx512Bf16;
+    }
+    case Isa::kAvx512Vnni: {
+      static const Kernels kAvx512Vnni = extended(Isa::kAvx512Vnni, avx512vnni::fill_interleaved_8_bit);
+      return kAvx512Vnni;
+    }
+    default: return kernels_for(isa);
+  }
+}
+
 }  // namespace
 
 // A table is filled when it is first asked for: its fill functions are compiled for its instruction set, too.
-const Kernels& kernels_for(Isa isa) {
+const Kernels& kernels_for(Isa isa, Activations activations) {
+  if (activations == Activations::k8Bit) return kernels_8_bit(isa);
   switch (isa) {
     case Isa::kAmx: {
       static const Kernels kAmx = extended(Isa::kAvx512Bf16, amx::fill_block_product, amx::fill_products);

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/cpu_features.h"
+#include "cpu/cpu_backend.h"
 #include "ops/attention.h"
 #include "ops/row_layout.h"
 #include "tensor/dtype.h"
@@ -229,6 +230,7 @@ void fill_rowwise(Kernels&);
 
 namespace avx512vnni {
 void fill_interleaved(Kernels&);
+void fill_interleaved_8_bit(Kernels&);
 }  // namespace avx512vnni
 namespace avx512bf16 {
 void fill_block_product(Kernels&);
@@ -245,7 +247,7 @@ inline const TileKernels& tile_kernels(const Kernels& kernels, RowFormat format)
   return format == RowFormat::kF32 || kernels.bf16_tiles.attend == nullptr ? kernels.f32_tiles : kernels.bf16_tiles;
 }
 
-/// The table of an instruction set that this machine can run.
-const Kernels& kernels_for(Isa isa);
+/// The table of an instruction set that this machine can run. k8Bit: with the kernels that it has for that, if any.
+const Kernels& kernels_for(Isa isa, Activations activations = Activations::k16Bit);
 
 }  // namespace mla::cpu

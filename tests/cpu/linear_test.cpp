@@ -1,3 +1,6 @@
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -215,6 +218,37 @@ TEST_P(Linear, InterleavedProductsAreTheSameAloneAndInABatch) {
       EXPECT_TRUE(all_close(std::span(batch.data).first(static_cast<size_t>(n * 37)),
                             std::span(alone.data).first(static_cast<size_t>(n * 37)), tolerance))
           << dtype_info(dtype).name << ", " << n << " tokens";
+    }
+  }
+}
+
+/// x as 8-bit numbers with a scale for each 32.
+Matrix rounded_to_8_bits(const Matrix& x, int64_t n_rows, int64_t n_cols) {
+  Matrix rounded = x;
+  for (int64_t i = 0; i < n_rows * n_cols; i += 32) {
+    float* block = rounded.data.data() + i;
+    const float largest = std::abs(*std::max_element(block, block + 32, [](float a, float b) { return std::abs(a) < std::abs(b); }));
+    for (int64_t k = 0; k < 32; ++k) block[k] = std::nearbyint(block[k] * (127.0F / largest)) * (largest / 127.0F);
+  }
+  return rounded;
+}
+
+TEST_P(Linear, With8BitsMultipliesRoundedActivations) {
+  const auto narrow = make_cpu_backend({.n_threads = 2, .isa = GetParam(), .activations = Activations::k8Bit});
+  ASSERT_TRUE(narrow.ok());
+  const cpu::Kernels& kernels = cpu::kernels_for(GetParam(), Activations::k8Bit);
+  for (DType dtype : weight_dtypes()) {
+    const auto type = static_cast<size_t>(dtype);
+    const HostWeight w = random_weight(random_, {37, 512}, dtype);
+    for (int64_t n : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 40}) {
+      SCOPED_TRACE(fmt::format("{}, {} tokens", dtype_info(dtype).name, n));
+      const Matrix x = Matrix::random(random_, n, 512);
+      const bool matrix_unit = kernels.matrix_product[type] != nullptr && n > cpu::kThinTokens;
+      const bool rounds = kernels.interleaved_product[type] != nullptr && !matrix_unit;
+      Matrix in = rounds ? rounded_to_8_bits(x, n, 512) : x, exact = x, got(n, 37), want(n, 37);
+      (*narrow)->linear(exact.view(), *w.pack(**narrow), nullptr, got.view());
+      reference_->linear(in.view(), *w.pack(*reference_), nullptr, want.view());
+      EXPECT_TRUE(all_close(got.data, want.data, rounds ? Tolerance{.relative_to_range = 1e-5} : rounding_of(dtype, rounding(512))));
     }
   }
 }
