@@ -62,14 +62,23 @@ constexpr int64_t rows_size(int64_t width) {
 }
 
 /// The rows' segments as bf16: where they lie if that is so (and, for `whole` depth steps, if their width is a multiple of
-/// one), else decoded to rows that are padded with zeros.
+/// one), else copied or decoded to rows that are padded with zeros.
 Bf16Rows bf16_rows(const Kernels& kernels, const TileSource& source, std::span<const RowSegment> segments, bool whole,
                    Pieces& memory) {
   const int64_t width = width_of(segments), stride = pad_depth(width);
-  if (is_plain_bf16(segments) && (!whole || stride == width)) {
-    return {reinterpret_cast<const uint16_t*>(source.rows + segments.front().byte_offset), source.row_bytes / 2};
-  }
+  const bool plain = is_plain_bf16(segments);
+  const auto* in_place = reinterpret_cast<const uint16_t*>(source.rows + segments.front().byte_offset);
+  if (plain && (!whole || stride == width)) return {in_place, source.row_bytes / 2};
   auto* rows = memory.take<uint16_t>(kTileRows * stride);
+  if (plain) {
+    for (int64_t r = 0; r < source.n_rows; ++r) {
+      for (int64_t k = 0; k < stride; k += 32) {
+        const __m512i halves = _mm512_maskz_loadu_epi16(first_halves(width - k), in_place + r * (source.row_bytes / 2) + k);
+        _mm512_storeu_si512(rows + r * stride + k, halves);
+      }
+    }
+    return {rows, stride};
+  }
   auto* row = memory.take<float>(stride);
   for (int64_t r = 0; r < source.n_rows; ++r) {
     for (const RowSegment& s : segments) {
