@@ -100,13 +100,14 @@ int64_t PrefixIndex::evict(int64_t n_pages) {
   return n_freed;
 }
 
-int64_t PrefixIndex::n_evictable() const {
-  for (const Node& node : by_use_) node.pinned = false;
+int64_t PrefixIndex::n_evictable(int64_t enough) const {
+  ++n_counts_;
   int64_t n = 0;
-  for (auto node = by_use_.rbegin(); node != by_use_.rend(); ++node) {
-    if (pool_->references(node->page) > 1) node->pinned = true;
-    if (!node->pinned) ++n;
-    if (node->pinned && node->parent != nullptr) node->parent->pinned = true;
+  for (auto node = by_use_.rbegin(); node != by_use_.rend() && n < enough; ++node) {
+    if (pool_->references(node->page) > 1) node->pinned_in = n_counts_;
+    const bool pinned = node->pinned_in == n_counts_;
+    if (!pinned) ++n;
+    if (pinned && node->parent != nullptr) node->parent->pinned_in = n_counts_;
   }
   return n;
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <list>
 #include <map>
 #include <span>
@@ -44,8 +45,9 @@ class PrefixIndex {
               std::string_view prefix_namespace = {});
   /// Gives back up to n_pages pages that nobody else refers to. Returns how many became free.
   int64_t evict(int64_t n_pages);
-  /// How many pages evict() could free.
-  int64_t n_evictable() const;
+  /// How many pages evict() could free. Counting ends at `enough`, which takes little when what was used
+  /// least recently is free.
+  int64_t n_evictable(int64_t enough = std::numeric_limits<int64_t>::max()) const;
   void clear();
 
   int64_t n_pages() const { return static_cast<int64_t>(by_use_.size()); }
@@ -61,13 +63,14 @@ class PrefixIndex {
     Children children;
     Children::iterator edge;  ///< its own entry in the parent's children
     PageId page = -1;
-    mutable bool pinned = false;  ///< n_evictable(): the page or one below it is in use
+    mutable int64_t pinned_in = 0;  ///< the count of n_evictable() that found it or a page below it in use
   };
 
   void touch(Node* node);
   void remove(std::list<Node>::iterator node);
 
   PagePool* pool_;
+  mutable int64_t n_counts_ = 0;  ///< calls of n_evictable()
   /// Every node, most recently used first. A parent always stands before its children.
   std::list<Node> by_use_;
   Roots roots_;  ///< namespace -> first pages; a namespace without pages has no entry

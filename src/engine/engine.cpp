@@ -34,13 +34,14 @@ class ScratchScope {
 
 /// The arrays that a Batch points into; kept from step to step.
 struct BatchBuffers {
-  std::vector<int32_t> ids, positions, logit_rows;
+  std::vector<int32_t> ids, positions, logit_rows, hidden_rows;
   std::vector<SequenceSlice> slices;
 
   void clear() {
     ids.clear();
     positions.clear();
     logit_rows.clear();
+    hidden_rows.clear();
     slices.clear();
   }
   /// Appends tokens [cache.size(), cache.size() + n_new) of a sequence whose rows are reserved.
@@ -51,7 +52,13 @@ struct BatchBuffers {
       positions.push_back(static_cast<int32_t>(cache.size() + i));
     }
   }
-  Batch batch() const { return {ids, positions, slices, logit_rows}; }
+  void add(const Sequence& sequence, const PlannedSlice& slice) {
+    add(sequence.tokens, sequence.cache, slice.n_new);
+    const auto end = static_cast<int32_t>(ids.size());
+    for (int64_t n = slice.n_logits; n > 0; --n) logit_rows.push_back(end - static_cast<int32_t>(n));
+    for (int64_t n = slice.n_hidden; n > 0; --n) hidden_rows.push_back(end - static_cast<int32_t>(n));
+  }
+  Batch batch() const { return {ids, positions, slices, logit_rows, hidden_rows}; }
 };
 
 Status check_ids(std::span<const int32_t> ids, int64_t n_vocab, const char* what) {
@@ -86,13 +93,17 @@ std::string_view finish_reason_name(FinishReason reason) {
 
 struct Engine::Impl {
   Impl(std::shared_ptr<const Model> m, const EngineOptions& o, std::unique_ptr<PagePool> p)
-      : model(std::move(m)),
-        options(o),
-        pool(std::move(p)),
-        scheduler(*pool, options.chunk, options.max_batch_tokens, options.share_prefixes) {}
+      : model(std::move(m)), options(o), pool(std::move(p)), scheduler(*pool, options) {}
 
-  std::span<const float> forward(const BatchBuffers& batch);
-  void advance(const std::vector<PlannedSlice>& slices, std::span<const float> logits, StepReport& report);
+  /// Valid until the next forward.
+  struct HostOutputs {
+    std::span<const float> logits;  ///< [logit rows, n_vocab]
+    std::span<const float> hidden;  ///< [hidden rows, d_model]
+  };
+  HostOutputs forward(const BatchBuffers& batch);
+  void advance(const std::vector<PlannedSlice>& slices, HostOutputs outputs, StepReport& report);
+  void pool_states(Sequence& sequence, const PlannedSlice& slice, std::span<const float> states);
+  void finish_embedding(Sequence& sequence);
   void accept(Sequence& sequence, const SampledToken& token);
   void finish(SequenceId id, FinishReason reason);
   int64_t max_sequence_tokens() const {
@@ -106,7 +117,7 @@ struct Engine::Impl {
   Scheduler scheduler;
   SequenceId next_id = 1;
   BatchBuffers buffers;
-  std::vector<float> host_logits;  ///< [logit rows of the last forward, n_vocab]
+  std::vector<float> host_logits, host_hidden;
   /// The status of finished sequence i is in slot i % kRemembered, unless another has taken the slot since.
   std::vector<std::pair<SequenceId, SequenceStatus>> finished{kRemembered};
 };
@@ -121,6 +132,10 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   if (options.max_batch_tokens < 1) {
     return Error::usage(
         fmt::format("max_batch_tokens = {}: expected at least 1 token", options.max_batch_tokens));
+  }
+  if (options.prefill_budget < 1) {
+    return Error::usage(
+        fmt::format("prefill_budget = {}: expected at least 1 token", options.prefill_budget));
   }
   const Config& config = model->config();
   RowLayout layout = config.row_layout(options.cache_format);
@@ -144,27 +159,25 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
 
 Status Engine::check(const Request& request) const {
   const int64_t n_vocab = impl_->n_vocab(), n_prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t n_answer = request.pooling == Pooling::kNone ? 1 : 0;  // at least
   if (n_prompt == 0)
     return Error::usage("the prompt is empty: a model needs at least one token (BOS) to start from");
   MLA_TRY(check_ids(request.prompt, n_vocab, "prompt position"));
-  MLA_TRY(check_ids(request.stop_tokens, n_vocab, "stop token"));
-  MLA_TRY(request.sampling.validate(n_vocab));
-  if (request.max_new_tokens < 1) {
-    return Error::usage(fmt::format("max_new_tokens = {}: expected at least 1", request.max_new_tokens));
+  if (n_answer > 0) {
+    MLA_TRY(check_ids(request.stop_tokens, n_vocab, "stop token"));
+    MLA_TRY(request.sampling.validate(n_vocab));
+    if (request.max_new_tokens < 1)
+      return Error::usage(fmt::format("max_new_tokens = {}: expected at least 1", request.max_new_tokens));
   }
   const int64_t n_context = impl_->model->config().n_context, capacity = impl_->pool->n_pages() * kPageRows;
-  if (n_prompt + 1 > n_context) {
+  const auto what = n_answer > 0 ? fmt::format("the prompt has {} tokens and the answer at least 1", n_prompt)
+                                 : fmt::format("the text has {} tokens", n_prompt);
+  if (n_prompt + n_answer > n_context)
+    return Error::usage(fmt::format("{}, but the model's context is {} tokens: shorten it", what, n_context));
+  if (n_prompt + n_answer > capacity) {
     return Error::usage(
-        fmt::format("the prompt has {} tokens and the answer at least 1, but the model's context is {} "
-                    "tokens: shorten the prompt",
-                    n_prompt, n_context));
-  }
-  if (n_prompt + 1 > capacity) {
-    return Error::usage(
-        fmt::format("the prompt has {} tokens and the answer at least 1, but the cache holds {} tokens ({} "
-                    "MiB): shorten the prompt "
-                    "or use a larger cache",
-                    n_prompt, capacity, impl_->pool->total_bytes() >> 20));
+        fmt::format("{}, but the cache holds {} tokens ({} MiB): shorten it or use a larger cache", what,
+                    capacity, impl_->pool->total_bytes() >> 20));
   }
   return {};
 }
@@ -172,7 +185,9 @@ Status Engine::check(const Request& request) const {
 Result<SequenceId> Engine::submit(Request request) try {
   MLA_TRY(check(request));
   const SequenceId id = impl_->next_id++;
-  impl_->scheduler.submit(std::make_unique<Sequence>(id, std::move(request), impl_->n_vocab(), *impl_->pool));
+  auto sequence = std::make_unique<Sequence>(id, std::move(request), impl_->n_vocab(), *impl_->pool);
+  if (sequence->embeds()) sequence->pooled.resize(static_cast<size_t>(impl_->model->config().d_model));
+  impl_->scheduler.submit(std::move(sequence));
   return id;
 } catch (const std::bad_alloc&) {
   return out_of_memory("a request");
@@ -183,11 +198,11 @@ void Engine::cancel(SequenceId id) {
 }
 
 void Engine::pause(SequenceId id) {
-  if (Sequence* sequence = impl_->scheduler.find(id)) sequence->paused = true;
+  if (Sequence* sequence = impl_->scheduler.find(id)) impl_->scheduler.pause(*sequence);
 }
 
 void Engine::resume(SequenceId id) {
-  if (Sequence* sequence = impl_->scheduler.find(id)) sequence->paused = false;
+  if (Sequence* sequence = impl_->scheduler.find(id)) impl_->scheduler.resume(*sequence);
 }
 
 int64_t Engine::n_running() const {
@@ -222,15 +237,15 @@ void Engine::Impl::finish(SequenceId id, FinishReason reason) {
 // -- the step
 // ----------------------------------------------------------------------------------------------------------
 
-/// One forward. Returns the logits that the batch asks for, [logit_rows.size(), n_vocab], valid until the
-/// next one.
-std::span<const float> Engine::Impl::forward(const BatchBuffers& buffers) {
+Engine::Impl::HostOutputs Engine::Impl::forward(const BatchBuffers& buffers) {
   ScratchScope scratch(model->backend());
   host_logits.resize(buffers.logit_rows.size() * static_cast<size_t>(n_vocab()));
+  host_hidden.resize(buffers.hidden_rows.size() * static_cast<size_t>(model->config().d_model));
   const Batch batch = buffers.batch();
-  const Activation logits = model->decoder().forward({model->backend(), batch, *pool, options.mla_form});
-  if (!host_logits.empty()) model->backend().download(logits, host_logits.data());
-  return host_logits;
+  const Outputs outputs = model->decoder().forward({model->backend(), batch, *pool, options.mla_form});
+  if (!host_logits.empty()) model->backend().download(outputs.logits, host_logits.data());
+  if (!host_hidden.empty()) model->backend().download(outputs.hidden, host_hidden.data());
+  return {host_logits, host_hidden};
 }
 
 Result<StepReport> Engine::step() {
@@ -241,11 +256,7 @@ Result<StepReport> Engine::step() {
   try {
     slices = m.scheduler.plan();
     m.buffers.clear();
-    for (const PlannedSlice& slice : slices) {
-      const Sequence& sequence = *m.scheduler.find(slice.id);
-      m.buffers.add(sequence.tokens, sequence.cache, slice.n_new);
-      if (slice.completes) m.buffers.logit_rows.push_back(static_cast<int32_t>(m.buffers.ids.size()) - 1);
-    }
+    for (const PlannedSlice& slice : slices) m.buffers.add(*m.scheduler.find(slice.id), slice);
     if (!slices.empty()) m.advance(slices, m.forward(m.buffers), report);
   } catch (const std::bad_alloc&) {
     m.scheduler.unplan(slices);
@@ -260,39 +271,76 @@ Result<StepReport> Engine::step() {
 /// Counts the rows that the forward has stored and samples where a sequence has no pending tokens left.
 /// Everything that may run out of memory comes before the sequence changes; the rows of those not reached are
 /// stored again by the next step.
-void Engine::Impl::advance(const std::vector<PlannedSlice>& slices, std::span<const float> logits,
-                           StepReport& report) {
-  size_t row = 0;
+void Engine::Impl::advance(const std::vector<PlannedSlice>& slices, HostOutputs outputs, StepReport& report) {
+  const auto take = [](std::span<const float>& values, int64_t n) {
+    const auto taken = values.first(static_cast<size_t>(n));
+    values = values.subspan(static_cast<size_t>(n));
+    return taken;
+  };
   for (const PlannedSlice& slice : slices) {
-    const std::span<const float> own =
-        slice.completes
-            ? logits.subspan(row++ * static_cast<size_t>(n_vocab()), static_cast<size_t>(n_vocab()))
-            : std::span<const float>();
     Sequence* sequence = scheduler.find(slice.id);
+    if (slice.n_hidden > 0) {
+      const auto states = take(outputs.hidden, slice.n_hidden * model->config().d_model);
+      if (sequence != nullptr) pool_states(*sequence, slice, states);
+    }
+    const auto logits = take(outputs.logits, slice.n_logits * n_vocab());
     if (sequence == nullptr) continue;  // an earlier sequence's callback has cancelled it
     const bool decodes = slice.n_new == 1 && sequence->status.n_generated > 0;
     if (!decodes) report.n_prompt_tokens += slice.n_new;
-    if (!slice.completes) {
-      sequence->cache.append(slice.n_new);
+    if (slice.n_logits == 0) {
+      scheduler.computed(*sequence, slice.n_new);
+      if (slice.completes) finish_embedding(*sequence);
       continue;
     }
     if (sequence->tokens.size() == sequence->tokens.capacity())
       sequence->tokens.reserve(2 * sequence->tokens.size());
-    const SampledToken token = sequence->sampler.sample(own);
-    sequence->cache.append(slice.n_new);
+    const SampledToken token = sequence->sampler.sample(logits);
+    scheduler.computed(*sequence, slice.n_new);
     ++report.n_new_tokens;
     accept(*sequence, token);
   }
+}
+
+/// Adds the states of a slice, [slice.n_hidden, d_model], to what a sequence has gathered; those of a mean
+/// that were added before its pages were given back are not added twice.
+void Engine::Impl::pool_states(Sequence& sequence, const PlannedSlice& slice, std::span<const float> states) {
+  const auto d_model = static_cast<int64_t>(sequence.pooled.size());
+  const int64_t first = sequence.cache.size() + slice.n_new - slice.n_hidden;  // the token of the first state
+  for (int64_t row = std::max<int64_t>(sequence.n_pooled - first, 0); row < slice.n_hidden; ++row) {
+    for (int64_t i = 0; i < d_model; ++i)
+      sequence.pooled[static_cast<size_t>(i)] += states[static_cast<size_t>(row * d_model + i)];
+  }
+  sequence.n_pooled = std::max(sequence.n_pooled, first + slice.n_hidden);
+}
+
+void Engine::Impl::finish_embedding(Sequence& sequence) {
+  const SequenceId id = sequence.id;
+  if (sequence.request.pooling == Pooling::kMean) {
+    for (float& value : sequence.pooled) value /= static_cast<float>(sequence.n_pooled);
+  }
+  // As in accept(): the callback may cancel its own sequence.
+  const std::vector<float> pooled = std::move(sequence.pooled);
+  const auto on_embedding = std::move(sequence.request.on_embedding);
+  const auto end = [&](FinishReason reason) {
+    if (scheduler.find(id) != nullptr) finish(id, reason);
+  };
+  try {
+    if (on_embedding) on_embedding(pooled);
+  } catch (...) {
+    end(FinishReason::kCancelled);
+    throw;
+  }
+  end(FinishReason::kStop);
 }
 
 void Engine::Impl::accept(Sequence& sequence, const SampledToken& token) {
   const SequenceId id = sequence.id;
   const Request& request = sequence.request;
   sequence.tokens.push_back(token.token);
+  scheduler.answered(sequence);
   if (sequence.status.n_generated++ == 0) {
     sequence.status.ttft_seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - sequence.submitted).count();
-    scheduler.publish(sequence);  // its prompt's pages, for requests that come while it answers
   }
   const bool stops = std::find(request.stop_tokens.begin(), request.stop_tokens.end(), token.token) !=
                      request.stop_tokens.end();
@@ -349,7 +397,7 @@ Status Engine::evaluate(
     buffers.clear();
     buffers.add(ids, cache, n_new);
     for (int64_t i = 0; i < n_new; ++i) buffers.logit_rows.push_back(static_cast<int32_t>(i));
-    const std::span<const float> logits = m.forward(buffers);  // [n_new, n_vocab]
+    const std::span<const float> logits = m.forward(buffers).logits;  // [n_new, n_vocab]
     cache.append(n_new);
     MLA_TRY(on_rows(first, logits));
   }

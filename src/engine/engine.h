@@ -18,7 +18,10 @@ struct EngineOptions {
   RowFormat cache_format = RowFormat::kBF16;
   /// Cache capacity in tokens over all sequences; 0 = the model's context, or what fits in memory
   int64_t max_tokens = 0;
-  int64_t chunk = 512;              ///< prompt tokens of one sequence that go through one step
+  int64_t chunk = 512;  ///< prompt tokens of one sequence that go through one step
+  /// Prompt tokens of all sequences in a step while others generate: what an answer's next token may have to
+  /// wait for
+  int64_t prefill_budget = 256;
   int64_t max_batch_tokens = 1024;  ///< tokens of one step; also the most sequences that run at once
   MlaForm mla_form = MlaForm::kAuto;
   bool share_prefixes = true;  ///< sequences with equal beginnings share full pages
@@ -26,6 +29,10 @@ struct EngineOptions {
 
 enum class FinishReason { kNone, kStop, kLength, kCancelled };
 std::string_view finish_reason_name(FinishReason reason);  ///< "none", "stop", "length", "cancelled"
+
+/// What a request for an embedding gets: the final hidden state (after the last norm; transformers'
+/// last_hidden_state) of the last token, or the mean over all tokens. Not scaled to length 1.
+enum class Pooling { kNone, kLast, kMean };
 
 struct Request {
   std::vector<int32_t> prompt;  ///< token ids, BOS included where the model wants it; at least one
@@ -40,6 +47,10 @@ struct Request {
   /// string was seen). It may submit and cancel, but not step or evaluate. When it throws, the sequence ends
   /// as cancelled and the exception leaves step(): std::bad_alloc as its error, others as they are.
   std::function<bool(const SampledToken&)> on_token;
+  /// Anything but kNone: no token is generated (sampling, limits and stops are not read), on_embedding is
+  /// called once with [d_model] values, under the rules of on_token, and the sequence ends with reason kStop.
+  Pooling pooling = Pooling::kNone;
+  std::function<void(std::span<const float>)> on_embedding;
 };
 
 using SequenceId = int64_t;

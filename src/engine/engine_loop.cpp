@@ -59,7 +59,6 @@ class ThreadedLoop final : public EngineLoop {
 
  private:
   using OnEnd = std::function<void(const SequenceStatus&, const std::optional<Error>&)>;
-  using OnToken = std::function<bool(const SampledToken&)>;
   struct Live {
     SequenceId sequence = 0;
     OnEnd on_end;
@@ -74,7 +73,7 @@ class ThreadedLoop final : public EngineLoop {
   bool wait_for_work(bool idle, std::vector<Command>& commands);
   void carry_out(Command& command);
   void begin(Id id, Job job);
-  static OnToken guarded(Live& live, OnToken on_token);
+  static void guard(Live& live, Request& request);
   bool step();
   void report_finished();
   void give_up_after(const Error& error);
@@ -191,7 +190,7 @@ void ThreadedLoop::begin(Id id, Job job) {
   std::optional<Error> error;
   try {
     Live& live = live_[id];
-    if (job.request.on_token) job.request.on_token = guarded(live, std::move(job.request.on_token));
+    guard(live, job.request);
     if (auto sequence = engine_->submit(std::move(job.request)); sequence.ok()) {
       live.sequence = *sequence;
       live.on_end = std::move(on_end);
@@ -207,15 +206,30 @@ void ThreadedLoop::begin(Id id, Job job) {
 }
 
 /// A callback that throws, against its contract, ends its own job and no other.
-ThreadedLoop::OnToken ThreadedLoop::guarded(Live& live, OnToken on_token) {
-  return [&live, on_token = std::move(on_token)](const SampledToken& token) {
-    try {
-      return on_token(token);
-    } catch (const std::exception& e) {
-      live.error = Error::failure(fmt::format("the receiver of the answer failed: {}", e.what()));
-      return false;
-    }
+void ThreadedLoop::guard(Live& live, Request& request) {
+  const auto failed = [&live](const std::exception& e) {
+    live.error = Error::failure(fmt::format("the receiver of the answer failed: {}", e.what()));
+    return false;
   };
+  if (request.on_token) {
+    request.on_token = [failed, on_token = std::move(request.on_token)](const SampledToken& token) {
+      try {
+        return on_token(token);
+      } catch (const std::exception& e) {
+        return failed(e);
+      }
+    };
+  }
+  if (request.on_embedding) {
+    request.on_embedding = [failed,
+                            on_embedding = std::move(request.on_embedding)](std::span<const float> values) {
+      try {
+        on_embedding(values);
+      } catch (const std::exception& e) {
+        failed(e);
+      }
+    };
+  }
 }
 
 /// One step of the engine. False when there is nothing to do until something is posted.

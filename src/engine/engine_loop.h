@@ -31,7 +31,7 @@ class EngineLoop {
   using Id = int64_t;
 
   struct Job {
-    Request request;  ///< on_token runs on the loop's thread
+    Request request;  ///< on_token and on_embedding run on the loop's thread
     /// Exactly once for every accepted job, however it ends: finished, cancelled, or with the error of a step that could not
     /// be made (its status is then what had been reached).
     std::function<void(const SequenceStatus& status, const std::optional<Error>& error)> on_end;

@@ -8,12 +8,16 @@
 
 namespace mla {
 
-Scheduler::Scheduler(PagePool& pool, int64_t chunk, int64_t max_batch_tokens, bool share_prefixes)
+Scheduler::Scheduler(PagePool& pool, const EngineOptions& options)
     : pool_(pool),
       prefixes_(pool),
-      chunk_(chunk),
-      max_batch_tokens_(max_batch_tokens),
-      share_prefixes_(share_prefixes) {}
+      chunk_(options.chunk),
+      prefill_budget_(options.prefill_budget),
+      max_batch_tokens_(options.max_batch_tokens),
+      share_prefixes_(options.share_prefixes) {}
+
+// -- sequences
+// -------------------------------------------------------------------------------------------------------------------
 
 Sequence* Scheduler::find(SequenceId id) const {
   const auto found = sequences_.find(id);
@@ -22,9 +26,40 @@ Sequence* Scheduler::find(SequenceId id) const {
 
 void Scheduler::submit(std::unique_ptr<Sequence> sequence) {
   std::set<SequenceId> entry{sequence->id};
-  sequences_.emplace(sequence->id, std::move(sequence));
+  Sequence& s = *sequence;
+  sequences_.emplace(s.id, std::move(sequence));
+  try {
+    s.client = &clients_.enter(s.request.client);
+  } catch (...) {
+    sequences_.erase(s.id);
+    throw;
+  }
+  clients_.activate(*s.client);
   waiting_.merge(entry);  // like every change of state, it cannot fail and lose the sequence
 }
+
+void Scheduler::remove(SequenceId id) {
+  const auto found = sequences_.find(id);
+  assert(found != sequences_.end());
+  Sequence& sequence = *found->second;
+  publish(sequence);
+  if (!sequence.paused) clients_.deactivate(*sequence.client);
+  clients_.leave(sequence.request.client);
+  running_.erase(id);
+  waiting_.erase(id);
+  sequences_.erase(found);
+}
+
+void Scheduler::pause(Sequence& sequence) {
+  if (!std::exchange(sequence.paused, true)) clients_.deactivate(*sequence.client);
+}
+
+void Scheduler::resume(Sequence& sequence) {
+  if (std::exchange(sequence.paused, false)) clients_.activate(*sequence.client);
+}
+
+// -- pages
+// -------------------------------------------------------------------------------------------------------------------
 
 void Scheduler::publish(const Sequence& sequence) {
   if (!share_prefixes_) return;
@@ -36,111 +71,16 @@ void Scheduler::publish(const Sequence& sequence) {
   }
 }
 
-void Scheduler::remove(SequenceId id) {
-  const auto found = sequences_.find(id);
-  assert(found != sequences_.end());
-  publish(*found->second);
-  running_.erase(id);
-  waiting_.erase(id);
-  sequences_.erase(found);
-}
-
 bool Scheduler::free_pages(int64_t n) {
   if (pool_.n_free() < n) prefixes_.evict(n - pool_.n_free());
   return pool_.n_free() >= n;
 }
 
-PrefixIndex::Match Scheduler::known_prefix(const Sequence& sequence) {
-  if (!share_prefixes_) return {};
-  // The last token is always computed: its logits are wanted.
-  return prefixes_.match(std::span(sequence.tokens).first(sequence.tokens.size() - 1),
-                         sequence.request.prefix_namespace);
-}
-
-void Scheduler::copy_partial_page(Sequence& sequence, const PrefixIndex::Match& match) {
-  if (match.partial_rows == 0) return;
-  pool_.retain(match.partial_page);  // not to be evicted for its own copy
-  const bool room = free_pages(1);
-  pool_.release(match.partial_page);
-  if (room) sequence.cache.adopt_copy(match.partial_page, match.partial_rows);
-}
-
-int64_t Scheduler::pages_promised() const {
-  int64_t pages = 0;
-  for (const SequenceId id : running_) {
-    const Sequence& sequence = *find(id);
-    pages += sequence.cache.pages_needed(sequence.n_pending() + 1);
+Sequence* Scheduler::next_to_preempt() const {
+  for (auto id = running_.rbegin(); id != running_.rend(); ++id) {
+    if (Sequence* sequence = find(*id); sequence->paused) return sequence;
   }
-  return pages;
-}
-
-bool Scheduler::admit(Sequence& sequence) {
-  sequence.cache.clear();  // of what an attempt that ran out of memory has left
-  const PrefixIndex::Match match = known_prefix(sequence);
-  sequence.cache.adopt(match.pages);
-  // Room for all that is pending and one new token, here and in every running sequence: who is admitted
-  // starts to answer before pages run out again.
-  const int64_t needed = sequence.cache.pages_needed(sequence.n_pending() + 1) + pages_promised();
-  const bool fits = needed <= pool_.n_free() || needed <= pool_.n_free() + prefixes_.n_evictable();
-  if (!fits) {
-    sequence.cache.clear();
-    return false;
-  }
-  copy_partial_page(sequence, match);
-  if (!sequence.admitted_before) sequence.status.n_cached = sequence.cache.size();
-  sequence.admitted_before = true;
-  sequence.last_chunk_step = step_;
-  running_.insert(waiting_.extract(sequence.id));
-  return true;
-}
-
-void Scheduler::admit() {
-  while (!waiting_.empty() && n_running() < max_batch_tokens_) {
-    if (!admit(*find(*waiting_.begin()))) return;  // nobody overtakes
-  }
-}
-
-std::vector<Sequence*> Scheduler::in_order_of_service() {
-  std::vector<Sequence*> order;
-  for (const SequenceId id : running_) order.push_back(find(id));
-  std::stable_sort(order.begin(), order.end(), [](const Sequence* a, const Sequence* b) {
-    const bool a_decodes = a->n_pending() == 1, b_decodes = b->n_pending() == 1;
-    if (a_decodes != b_decodes) return a_decodes;
-    return !a_decodes && a->last_chunk_step < b->last_chunk_step;
-  });
-  return order;
-}
-
-std::vector<PlannedSlice> Scheduler::plan() {
-  admit();
-  ++step_;
-  Plan plan{{}, max_batch_tokens_};
-  for (Sequence* sequence : in_order_of_service()) {
-    if (sequence->paused || !running_.contains(sequence->id)) continue;  // or preempted for one before it
-    const int64_t n_new = std::min({sequence->n_pending(), chunk_, plan.budget});
-    if (n_new == 0) break;
-    if (!reserve_or_preempt(*sequence, n_new, plan)) continue;
-    if (sequence->n_pending() > 1) sequence->last_chunk_step = step_;
-    plan.slices.push_back({sequence->id, n_new, n_new == sequence->n_pending()});
-    plan.budget -= n_new;
-  }
-  return std::move(plan.slices);
-}
-
-bool Scheduler::reserve_or_preempt(Sequence& sequence, int64_t n_new, Plan& plan) {
-  while (!free_pages(sequence.cache.pages_needed(n_new))) {
-    Sequence& youngest = *find(*running_.rbegin());
-    std::erase_if(plan.slices, [&](const PlannedSlice& slice) {
-      if (slice.id != youngest.id) return false;
-      plan.budget += slice.n_new;
-      return true;
-    });
-    preempt(youngest);
-    if (&youngest == &sequence) return false;
-  }
-  [[maybe_unused]] const bool reserved = sequence.cache.reserve(n_new);
-  assert(reserved);
-  return true;
+  return find(*running_.rbegin());
 }
 
 void Scheduler::preempt(Sequence& sequence) {
@@ -152,10 +92,103 @@ void Scheduler::preempt(Sequence& sequence) {
   ++n_preemptions_;
 }
 
+bool Scheduler::reserve_or_preempt(Sequence& sequence, int64_t n_new, Plan& plan) {
+  while (!free_pages(sequence.cache.pages_needed(n_new))) {
+    Sequence& victim = *next_to_preempt();
+    std::erase_if(plan.slices, [&](const PlannedSlice& slice) {
+      if (slice.id != victim.id) return false;
+      plan.budget += slice.n_new;
+      return true;
+    });
+    preempt(victim);
+    if (&victim == &sequence) return false;
+  }
+  [[maybe_unused]] const bool reserved = sequence.cache.reserve(n_new);
+  assert(reserved);
+  return true;
+}
+
+// -- a step
+// -------------------------------------------------------------------------------------------------------------------
+
+std::vector<PlannedSlice> Scheduler::plan() {
+  admit();
+  Plan plan{{}, max_batch_tokens_};
+  plan_decodes(plan);
+  plan_prompts(plan);
+  return std::move(plan.slices);
+}
+
+void Scheduler::take(Sequence& sequence, int64_t n_new, Plan& plan) {
+  if (!runs(sequence.id)) return;  // preempted for one before it
+  if (!reserve_or_preempt(sequence, n_new, plan)) return;
+  const bool completes = n_new == sequence.n_pending(), mean = sequence.request.pooling == Pooling::kMean;
+  plan.slices.push_back({.id = sequence.id,
+                         .n_new = n_new,
+                         .completes = completes,
+                         .n_logits = completes && !sequence.embeds() ? 1 : 0,
+                         .n_hidden = mean                             ? n_new
+                                     : completes && sequence.embeds() ? 1
+                                                                      : 0});
+  plan.budget -= n_new;
+}
+
+void Scheduler::plan_decodes(Plan& plan) {
+  const std::vector<SequenceId> oldest_first(running_.begin(), running_.end());  // take() may preempt
+  for (const SequenceId id : oldest_first) {
+    Sequence& sequence = *find(id);
+    if (sequence.advances() && sequence.n_pending() == 1) take(sequence, 1, plan);
+  }
+}
+
+void Scheduler::plan_prompts(Plan& plan) {
+  const bool others_decode = !plan.slices.empty();
+  const int64_t budget = others_decode ? std::min(plan.budget, prefill_budget_) : plan.budget;
+  for (const Share& share : divide(budget)) take(*share.sequence, share.n_new, plan);
+}
+
+/// Half of the prompt tokens of a step goes to the oldest prompt, which so is computed in a time that younger
+/// ones cannot lengthen beyond twice; the other half to those that need least, so that a short prompt does
+/// not wait for a long one. What is left over goes to the oldest again.
+std::vector<Scheduler::Share> Scheduler::divide(int64_t budget) const {
+  std::vector<Share> shares;  // the oldest first
+  for (const SequenceId id : running_) {
+    Sequence* sequence = find(id);
+    if (sequence->advances() && sequence->n_pending() > 1) shares.push_back({sequence, 0});
+  }
+  if (shares.empty()) return shares;
+  const auto give = [&](Share& share, int64_t at_most) {
+    const int64_t n =
+        std::min({at_most, budget, share.sequence->n_pending() - share.n_new, chunk_ - share.n_new});
+    share.n_new += n;
+    budget -= n;
+  };
+  give(shares.front(), (budget + 1) / 2);
+  std::stable_sort(shares.begin() + 1, shares.end(), [](const Share& a, const Share& b) {
+    return a.sequence->n_pending() < b.sequence->n_pending();
+  });
+  for (auto share = shares.begin() + 1; share != shares.end(); ++share) give(*share, budget);
+  give(shares.front(), budget);
+  std::erase_if(shares, [](const Share& share) { return share.n_new == 0; });
+  return shares;
+}
+
 void Scheduler::unplan(std::span<const PlannedSlice> slices) {
   for (const PlannedSlice& slice : slices) {
     if (Sequence* sequence = find(slice.id)) sequence->cache.truncate(sequence->cache.size());
   }
+}
+
+void Scheduler::computed(Sequence& sequence, int64_t n_rows) {
+  const int64_t full_before = sequence.cache.size() / kPageRows;
+  sequence.cache.append(n_rows);
+  const int64_t n_paid = std::min(sequence.cache.size(), sequence.status.n_prompt);
+  if (n_paid > sequence.n_charged) {
+    sequence.client->service += ClientService::kPromptWeight * (n_paid - sequence.n_charged);
+    sequence.n_charged = n_paid;
+  }
+  const bool prompt = n_rows > 1 || sequence.cache.size() <= sequence.status.n_prompt;
+  if (prompt && sequence.cache.size() / kPageRows > full_before) publish(sequence);
 }
 
 }  // namespace mla

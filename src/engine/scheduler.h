@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cache/prefix_index.h"
+#include "engine/client_service.h"
 #include "engine/sequence.h"
 
 namespace mla {
@@ -16,26 +17,39 @@ namespace mla {
 struct PlannedSlice {
   SequenceId id = 0;
   int64_t n_new = 0;       ///< how many of its pending tokens
-  bool completes = false;  ///< they are all that is pending: the logits of the last are wanted
+  bool completes = false;  ///< they are all that is pending
+  int64_t n_logits = 0;    ///< of so many of the last of them the logits are wanted,
+  int64_t n_hidden = 0;    ///< of so many the final hidden states
 };
 
-/// Decides who runs, and owns the sequences and the pages they hold.
+/// Decides who runs, and owns the sequences and the pages they hold. How, and why every request is finished
+/// that fits alone: docs/decisions/0004-scheduling-and-pages.md.
 ///
-/// Older requests come first everywhere: waiting ones are admitted in order of submission, and when pages run
-/// out the youngest running sequence gives its pages back and waits again (it recomputes them later from its
-/// tokens). So the oldest always advances, and every request that fits alone is finished.
+/// Admission: the client that was served least, and of its sequences the one submitted first; when that one
+/// does not fit, nobody overtakes it. Pages: when they run out, those only remembered go first, then a paused
+/// sequence's, then the youngest running one's, which waits again and recomputes them later from its tokens;
+/// so the oldest always advances. Sharing: a sequence is not admitted while a running one computes the pages
+/// that it would compute next.
 class Scheduler {
  public:
-  Scheduler(PagePool& pool, int64_t chunk, int64_t max_batch_tokens, bool share_prefixes);
+  /// A sequence that so many later ones have overtaken is admitted before all others and waits for nobody's
+  /// pages.
+  static constexpr int64_t kMaxOvertaken = 256;
+
+  Scheduler(PagePool& pool, const EngineOptions& options);
 
   void submit(std::unique_ptr<Sequence> sequence);
-  /// The next step: one token of every sequence that decodes, then prompt chunks within max_batch_tokens, the
-  /// sequences that waited longest for a chunk first. Rows for all planned tokens are reserved. May preempt.
+  /// The next step: one token of every sequence that decodes, then prompt chunks within the budget. Rows for
+  /// all planned tokens are reserved. May preempt.
   std::vector<PlannedSlice> plan();
   /// Takes rows back that plan() reserved and no forward filled.
   void unplan(std::span<const PlannedSlice> slices);
-  /// Makes the full pages of a sequence findable for others.
-  void publish(const Sequence& sequence);
+  /// Counts rows that a forward has stored; full pages of a prompt can be found by others from now on.
+  void computed(Sequence& sequence, int64_t n_rows);
+  /// Charges for a token of the answer.
+  void answered(Sequence& sequence) { sequence.client->service += ClientService::kAnswerWeight; }
+  void pause(Sequence& sequence);
+  void resume(Sequence& sequence);
   /// Ends a sequence and releases its pages (published first). The sequence is gone afterwards.
   void remove(SequenceId id);
   /// Frees pages until n are free, from the prefix index only. False when they are too few.
@@ -55,24 +69,39 @@ class Scheduler {
     std::vector<PlannedSlice> slices;
     int64_t budget = 0;  ///< tokens that still fit
   };
+  struct Share {
+    Sequence* sequence = nullptr;
+    int64_t n_new = 0;
+  };
 
+  // Admission (admission.cpp).
   void admit();
   bool admit(Sequence& sequence);
+  Sequence* next_to_admit();
+  bool awaits_another(Sequence& sequence);
+  bool fits(const Sequence& sequence) const;
   PrefixIndex::Match known_prefix(const Sequence& sequence);
   void copy_partial_page(Sequence& sequence, const PrefixIndex::Match& match);
-  int64_t pages_promised() const;
-  std::vector<Sequence*> in_order_of_service();
+
+  // A step (scheduler.cpp).
+  void plan_decodes(Plan& plan);
+  void plan_prompts(Plan& plan);
+  std::vector<Share> divide(int64_t budget) const;
+  void take(Sequence& sequence, int64_t n_new, Plan& plan);
   bool reserve_or_preempt(Sequence& sequence, int64_t n_new, Plan& plan);
+  Sequence* next_to_preempt() const;
   void preempt(Sequence& sequence);
+  void publish(const Sequence& sequence);
 
   PagePool& pool_;
   PrefixIndex prefixes_;
   int64_t chunk_;
+  int64_t prefill_budget_;
   int64_t max_batch_tokens_;
   bool share_prefixes_;
+  ClientService clients_;
   std::map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   std::set<SequenceId> waiting_, running_;  ///< ids grow with every submission: the first is the oldest
-  int64_t step_ = 0;
   int64_t n_preemptions_ = 0;
 };
 

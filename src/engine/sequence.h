@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cache/sequence_cache.h"
+#include "engine/client_service.h"
 #include "engine/engine.h"
 #include "sampling/sampler.h"
 
@@ -27,6 +28,16 @@ struct Sequence {
 
   int64_t n_tokens() const { return static_cast<int64_t>(tokens.size()); }
   int64_t n_pending() const { return n_tokens() - cache.size(); }
+  bool embeds() const { return request.pooling != Pooling::kNone; }
+  /// Whether it may have a part in a step. What is to hold a sequence back for a while is asked here and
+  /// nowhere else: it then keeps its place and its pages, nobody waits for what it would compute, and it goes
+  /// on in the step after.
+  bool advances() const { return !paused; }
+  /// How many leading tokens' rows may come from elsewhere. The last token is always computed, for its
+  /// logits; and for a mean over all tokens, those that are not in it yet.
+  int64_t n_shareable() const { return request.pooling == Pooling::kMean ? n_pooled : n_tokens() - 1; }
+  /// Rows it needs to say its next token (or its embedding) and hold that.
+  int64_t n_rows_wanted() const { return n_pending() + (embeds() ? 0 : 1); }
 
   SequenceId id;
   Request request;
@@ -34,9 +45,17 @@ struct Sequence {
   SequenceCache cache;
   std::vector<int32_t> tokens;  ///< prompt and answer
   SequenceStatus status;
-  int64_t last_chunk_step = 0;   ///< step in which it was admitted or last got a prompt chunk
+  std::vector<float> pooled;  ///< [d_model] of an embedding: the sum over n_pooled tokens, or the last one's
+  int64_t n_pooled = 0;       ///< leading tokens in the sum; stays when pages are given back
+
+  // The scheduler's.
+  ClientService::Client* client = nullptr;
   bool paused = false;
   bool admitted_before = false;  ///< preempted sequences are admitted again
+  int64_t n_charged = 0;  ///< leading prompt tokens that its client has paid for, or that were found in pages
+  int64_t n_overtaken = 0;   ///< later ones that were admitted before it
+  SequenceId awaited = 0;    ///< it waits for this one to compute
+  int64_t awaited_rows = 0;  ///<   so many rows, which it will share; 0: for none
   std::chrono::steady_clock::time_point submitted = std::chrono::steady_clock::now();
 };
 

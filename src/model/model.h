@@ -24,14 +24,19 @@ struct ForwardContext {
   MlaForm mla_form = MlaForm::kAuto;
 };
 
+/// What a forward was asked for, in the backend's scratch memory.
+struct Outputs {
+  Activation logits;  ///< [batch.logit_rows.size(), n_vocab]
+  Activation hidden;  ///< [batch.hidden_rows.size(), d_model]: after the final norm (transformers' last_hidden_state)
+};
+
 /// An architecture's layers with their weights bound: the one page that is the model. One subclass per folder
 /// of src/model.
 class Decoder {
  public:
   virtual ~Decoder() = default;
   /// Runs all tokens of the batch through all layers, storing their rows in the cache.
-  /// Returns logits [batch.logit_rows.size(), n_vocab] in the backend's scratch memory.
-  virtual Activation forward(const ForwardContext& context) const = 0;
+  virtual Outputs forward(const ForwardContext& context) const = 0;
 };
 
 struct LoadProgress {

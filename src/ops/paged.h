@@ -28,6 +28,7 @@ struct Batch {
   std::span<const int32_t> positions;        ///< [n_tokens]
   std::span<const SequenceSlice> sequences;  ///< slices are disjoint and cover all tokens, in order
   std::span<const int32_t> logit_rows;       ///< indices of the tokens whose logits are wanted, ascending
+  std::span<const int32_t> hidden_rows = {};  ///< ... and of those whose final hidden states are, ascending
 
   int64_t n_tokens() const { return static_cast<int64_t>(ids.size()); }
 };

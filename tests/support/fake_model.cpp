@@ -21,6 +21,19 @@ void fill_logits(uint64_t h, std::span<float> logits) {
     logits[v] = static_cast<float>(mix(h, v + 1) >> 44) * 0x1.0p-18F;  // 0 ... 4
 }
 
+void fill_hidden(uint64_t h, std::span<float> hidden) {
+  fill_logits(mix(h, 1), hidden);
+}
+
+uint64_t hash_of(const Config& config, std::span<const int32_t> tokens) {
+  uint64_t h = 0;
+  for (size_t r = 0; r < tokens.size(); ++r) {
+    for (int64_t l = 0; l < config.n_layers; ++l)
+      h = add_row(h, l, static_cast<float>(tokens[r]), static_cast<float>(r));
+  }
+  return h;
+}
+
 }  // namespace
 
 Config fake_config(int64_t n_vocab, int64_t n_context) {
@@ -28,6 +41,7 @@ Config fake_config(int64_t n_vocab, int64_t n_context) {
   c.architecture = "fake";
   c.n_vocab = n_vocab;
   c.n_layers = 2;
+  c.d_model = 3;
   c.n_context = n_context;
   c.attention = AttentionKind::kGqa;
   c.n_heads = c.n_kv_heads = 1;
@@ -35,12 +49,14 @@ Config fake_config(int64_t n_vocab, int64_t n_context) {
   return c;
 }
 
-Activation FakeDecoder::forward(const ForwardContext& context) const {
+Outputs FakeDecoder::forward(const ForwardContext& context) const {
   const Batch& batch = context.batch;
   Call call{batch.n_tokens(), static_cast<int64_t>(batch.sequences.size()), 0};
   const Activation logits =
       context.backend.scratch(static_cast<int64_t>(batch.logit_rows.size()), config_.n_vocab);
-  size_t wanted = 0;
+  const Activation hidden =
+      context.backend.scratch(static_cast<int64_t>(batch.hidden_rows.size()), config_.d_model);
+  size_t wanted = 0, wanted_hidden = 0;
   for (const SequenceSlice& s : batch.sequences) {
     if (s.n_new == 1) ++call.n_decodes;
     if (static_cast<int64_t>(s.pages.size()) * kPageRows < s.n_rows())
@@ -64,26 +80,42 @@ Activation FakeDecoder::forward(const ForwardContext& context) const {
         h = add_row(h, l, values[0], values[1]);
       }
       const int64_t token = s.first_token + r - s.n_past;
-      if (r < s.n_past || wanted == batch.logit_rows.size() || batch.logit_rows[wanted] != token) continue;
-      fill_logits(h, {logits.row(static_cast<int64_t>(wanted)), static_cast<size_t>(config_.n_vocab)});
-      ++wanted;
+      const auto is_next = [&](std::span<const int32_t> rows, size_t next) {
+        return r >= s.n_past && next < rows.size() && rows[next] == token;
+      };
+      if (is_next(batch.hidden_rows, wanted_hidden)) {
+        fill_hidden(h,
+                    {hidden.row(static_cast<int64_t>(wanted_hidden)), static_cast<size_t>(config_.d_model)});
+        ++wanted_hidden;
+      }
+      if (is_next(batch.logit_rows, wanted)) {
+        fill_logits(h, {logits.row(static_cast<int64_t>(wanted)), static_cast<size_t>(config_.n_vocab)});
+        ++wanted;
+      }
     }
   }
-  if (wanted != batch.logit_rows.size())
-    throw std::logic_error("logit rows are not ascending tokens of the batch");
+  if (wanted != batch.logit_rows.size() || wanted_hidden != batch.hidden_rows.size())
+    throw std::logic_error("rows that are wanted are not ascending tokens of the batch");
   calls.push_back(call);
-  return logits;
+  return {logits, hidden};
 }
 
 std::vector<float> fake_logits(const Config& config, std::span<const int32_t> tokens) {
-  uint64_t h = 0;
-  for (size_t r = 0; r < tokens.size(); ++r) {
-    for (int64_t l = 0; l < config.n_layers; ++l)
-      h = add_row(h, l, static_cast<float>(tokens[r]), static_cast<float>(r));
-  }
   std::vector<float> logits(static_cast<size_t>(config.n_vocab));
-  fill_logits(h, logits);
+  fill_logits(hash_of(config, tokens), logits);
   return logits;
+}
+
+std::vector<float> fake_embedding(const Config& config, std::span<const int32_t> tokens, bool mean) {
+  std::vector<float> sum(static_cast<size_t>(config.d_model)), hidden = sum;
+  for (size_t n = mean ? 1 : tokens.size(); n <= tokens.size(); ++n) {
+    fill_hidden(hash_of(config, tokens.first(n)), hidden);
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += hidden[i];
+  }
+  if (mean) {
+    for (float& value : sum) value /= static_cast<float>(tokens.size());
+  }
+  return sum;
 }
 
 std::vector<int32_t> fake_answer(const Config& config, std::span<const int32_t> prompt,

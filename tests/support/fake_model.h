@@ -18,7 +18,7 @@ namespace mla::test {
 class FakeDecoder : public Decoder {
  public:
   explicit FakeDecoder(const Config& config) : config_(config) {}
-  Activation forward(const ForwardContext& context) const override;
+  Outputs forward(const ForwardContext& context) const override;
 
   /// What every forward was given.
   struct Call {
@@ -34,6 +34,9 @@ class FakeDecoder : public Decoder {
 
 /// The logits that FakeDecoder gives after `tokens`, computed from them alone.
 std::vector<float> fake_logits(const Config& config, std::span<const int32_t> tokens);
+
+/// The final hidden state that FakeDecoder gives after the last token, or the mean over all, [d_model].
+std::vector<float> fake_embedding(const Config& config, std::span<const int32_t> tokens, bool mean);
 
 /// The answer that an engine must give: one sequence, no cache, no batch.
 std::vector<int32_t> fake_answer(const Config& config, std::span<const int32_t> prompt,

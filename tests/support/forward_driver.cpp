@@ -86,7 +86,7 @@ std::vector<float> ForwardDriver::step(const std::vector<Part>& parts,
   }
   const Batch batch{.ids = ids, .positions = positions, .sequences = slices, .logit_rows = logit_rows};
   const Activation logits =
-      decoder_.forward({.backend = backend_, .batch = batch, .cache = *pool_, .mla_form = options_.form});
+      decoder_.forward({.backend = backend_, .batch = batch, .cache = *pool_, .mla_form = options_.form}).logits;
   if (logits.n_rows != static_cast<int64_t>(logit_rows.size()))
     throw std::runtime_error("a row of logits for each one asked for");
   std::vector<float> out(static_cast<size_t>(logits.n_rows * config_.n_vocab));

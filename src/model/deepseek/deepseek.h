@@ -39,7 +39,7 @@ struct DeepseekLayer {
 class DeepseekDecoder : public Decoder {
  public:
   DeepseekDecoder(const Config& config, Binder& binder);
-  Activation forward(const ForwardContext& context) const override;
+  Outputs forward(const ForwardContext& context) const override;
 
  private:
   Config config_;

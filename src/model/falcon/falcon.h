@@ -21,7 +21,7 @@ struct FalconLayer {
 class FalconDecoder : public Decoder {
  public:
   FalconDecoder(const Config& config, Binder& binder);
-  Activation forward(const ForwardContext& context) const override;
+  Outputs forward(const ForwardContext& context) const override;
 
  private:
   Config config_;

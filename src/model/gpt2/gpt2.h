@@ -22,7 +22,7 @@ struct Gpt2Layer {
 class Gpt2Decoder : public Decoder {
  public:
   Gpt2Decoder(const Config& config, Binder& binder);
-  Activation forward(const ForwardContext& context) const override;
+  Outputs forward(const ForwardContext& context) const override;
 
  private:
   Config config_;

@@ -1,11 +1,12 @@
 // Llama and its relatives, from token ids to logits.
 
+#include "model/common/outputs.h"
 #include "model/llama/llama.h"
 
 namespace mla {
 
 // clang-format off
-Activation LlamaDecoder::forward(const ForwardContext& context) const {
+Outputs LlamaDecoder::forward(const ForwardContext& context) const {
   Backend& b = context.backend;
   const Batch& batch = context.batch;
   const Config& c = config_;
@@ -49,14 +50,7 @@ Activation LlamaDecoder::forward(const ForwardContext& context) const {
     b.add(x, y);
   }
 
-  if (batch.logit_rows.empty()) return {};
-  const int64_t n_wanted = static_cast<int64_t>(batch.logit_rows.size());
-  const Activation last = b.scratch(n_wanted, c.d_model);    // [n_wanted, d_model]
-  const Activation logits = b.scratch(n_wanted, c.n_vocab);  // [n_wanted, n_vocab]
-  b.gather_rows(x, batch.logit_rows, last);
-  b.rms_norm(last, *final_norm_, c.norm_eps, last);
-  b.linear(last, *head_, nullptr, logits);
-  return logits;
+  return outputs(context, x, [&](Activation rows) { b.rms_norm(rows, *final_norm_, c.norm_eps, rows); }, *head_, c.n_vocab);
 }
 // clang-format on
 

@@ -27,7 +27,7 @@ struct LlamaLayer {
 class LlamaDecoder : public Decoder {
  public:
   LlamaDecoder(const Config& config, Binder& binder);
-  Activation forward(const ForwardContext& context) const override;
+  Outputs forward(const ForwardContext& context) const override;
 
  private:
   Config config_;

@@ -1,0 +1,117 @@
+// Scheduler: which waiting sequence runs next.
+
+#include <algorithm>
+#include <span>
+#include <tuple>
+
+#include "engine/scheduler.h"
+
+namespace mla {
+namespace {
+
+/// Leading tokens of both, in whole pages, that `follower` may take from `leader`.
+int64_t common_rows(const Sequence& leader, const Sequence& follower) {
+  const int64_t n = std::min(leader.n_tokens(), follower.n_shareable());
+  if (n < kPageRows || leader.request.prefix_namespace != follower.request.prefix_namespace) return 0;
+  const auto end =
+      std::mismatch(follower.tokens.begin(), follower.tokens.begin() + n, leader.tokens.begin()).first;
+  return (end - follower.tokens.begin()) / kPageRows * kPageRows;
+}
+
+}  // namespace
+
+void Scheduler::admit() {
+  while (!waiting_.empty() && n_running() < max_batch_tokens_) {
+    Sequence* sequence = next_to_admit();
+    if (sequence == nullptr || !admit(*sequence)) return;  // nobody overtakes one that does not fit
+  }
+}
+
+Sequence* Scheduler::next_to_admit() {
+  const auto place = [](const Sequence& s) {
+    const bool long_enough = s.n_overtaken >= kMaxOvertaken;
+    return std::tuple(!long_enough, long_enough ? 0 : s.client->service, s.id);
+  };
+  Sequence* next = nullptr;
+  for (const SequenceId id : waiting_) {
+    Sequence& sequence = *find(id);
+    if (!sequence.advances() || (next != nullptr && place(*next) < place(sequence))) continue;
+    if (!awaits_another(sequence)) next = &sequence;
+  }
+  return next;
+}
+
+/// Whether a running sequence is about to compute rows that this one would compute too. What it waits for is
+/// looked at again before every step, so that nothing is to be undone when the other is cancelled, paused or
+/// preempted.
+bool Scheduler::awaits_another(Sequence& sequence) {
+  if (!share_prefixes_ || sequence.n_overtaken >= kMaxOvertaken) return false;
+  const auto computes = [&](const Sequence& other, int64_t rows) {
+    return other.advances() && other.cache.size() < rows;
+  };
+  if (sequence.awaited_rows > 0 && runs(sequence.awaited) &&
+      computes(*find(sequence.awaited), sequence.awaited_rows))
+    return true;
+  sequence.awaited_rows = 0;
+  for (const SequenceId id : running_) {
+    const Sequence& other = *find(id);
+    if (other.n_pending() <= 1) continue;
+    const int64_t rows = common_rows(other, sequence);
+    if (rows <= sequence.awaited_rows || !computes(other, rows)) continue;
+    sequence.awaited = id;
+    sequence.awaited_rows = rows;
+  }
+  return sequence.awaited_rows > 0;
+}
+
+PrefixIndex::Match Scheduler::known_prefix(const Sequence& sequence) {
+  if (!share_prefixes_) return {};
+  return prefixes_.match(std::span(sequence.tokens).first(static_cast<size_t>(sequence.n_shareable())),
+                         sequence.request.prefix_namespace);
+}
+
+void Scheduler::copy_partial_page(Sequence& sequence, const PrefixIndex::Match& match) {
+  if (match.partial_rows == 0) return;
+  pool_.retain(match.partial_page);  // not to be evicted for its own copy
+  const bool room = free_pages(1);
+  pool_.release(match.partial_page);
+  if (room) sequence.cache.adopt_copy(match.partial_page, match.partial_rows);
+}
+
+/// Room for all that is pending and one new token, here and in every running sequence: who is admitted starts
+/// to answer before pages run out again.
+bool Scheduler::fits(const Sequence& sequence) const {
+  int64_t needed = sequence.cache.pages_needed(sequence.n_rows_wanted());
+  for (const SequenceId id : running_) {
+    const Sequence& other = *find(id);
+    needed += other.cache.pages_needed(other.n_rows_wanted());
+  }
+  const int64_t missing = needed - pool_.n_free();
+  return missing <= 0 || prefixes_.n_evictable(missing) >= missing;
+}
+
+bool Scheduler::admit(Sequence& sequence) {
+  sequence.cache.clear();  // of what an attempt that ran out of memory has left
+  const PrefixIndex::Match match = known_prefix(sequence);
+  sequence.cache.adopt(match.pages);
+  while (!fits(sequence)) {
+    Sequence* victim = running_.empty() ? nullptr : next_to_preempt();
+    if (victim == nullptr || !victim->paused) {
+      sequence.cache.clear();
+      return false;
+    }
+    preempt(*victim);
+  }
+  copy_partial_page(sequence, match);
+  if (!sequence.admitted_before) sequence.status.n_cached = sequence.cache.size();
+  sequence.admitted_before = true;
+  sequence.n_charged = std::max(sequence.n_charged, sequence.cache.size());
+  for (const SequenceId id : waiting_) {
+    if (id >= sequence.id) break;
+    if (Sequence& older = *find(id); older.advances()) ++older.n_overtaken;
+  }
+  running_.insert(waiting_.extract(sequence.id));
+  return true;
+}
+
+}  // namespace mla
