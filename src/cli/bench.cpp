@@ -11,6 +11,7 @@
 #include "cli/bench_compare.h"
 #include "cli/bench_document.h"
 #include "cli/bench_model.h"
+#include "cli/bench_serve.h"
 #include "cli/command.h"
 #include "cli/load.h"
 #include "cli/profile.h"
@@ -177,7 +178,8 @@ Command add_bench(CLI::App& root) {
                                   "mla bench -m model.gguf --prefill 0 --decode 64 --isa avx512,avx512vnni --threads 1,2 --csv",
                                   "mla bench attention --dims deepseek-v3    # one layer's MHA, GQA, MQA and MLA side by side",
                                   "mla bench compare --dims deepseek-v2-lite    # the same of whole decoders",
-                                  "mla bench cache -f book.txt    # formats of cached rows: bytes, fidelity, speed"});
+                                  "mla bench cache -f book.txt    # formats of cached rows: bytes, fidelity, speed",
+                                  "mla bench serve --url http://127.0.0.1:8080    # load for a server"});
   app->require_subcommand(0, 1);
   add_model_option(*app, o->model);
   add_shape_options(*app, o->shape);
@@ -197,7 +199,7 @@ Command add_bench(CLI::App& root) {
   app->add_flag("--profile", o->model.profile, "Where the time of each line went, per kind of operation");
   app->add_flag("--csv", o->csv, "Print comma-separated values");
   app->add_flag("--json", terminal_options().json, "Print JSON");
-  const std::vector<Command> comparisons = {add_bench_attention(*app), add_bench_compare(*app), add_bench_cache(*app)};
+  const std::vector<Command> comparisons = {add_bench_attention(*app), add_bench_compare(*app), add_bench_cache(*app), add_bench_serve(*app)};
   return {app, [o, comparisons]() -> Status {
             for (const Command& comparison : comparisons) {
               if (!comparison.app->parsed()) continue;

@@ -15,15 +15,6 @@ namespace {
 
 constexpr uint64_t kMaxDocument = uint64_t{16} << 20;
 
-std::string utc_date() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[sizeof("2026-11-22T12:00:00Z")];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
-
 /// Checks one object's fields.
 class FieldCheck {
  public:
@@ -87,6 +78,15 @@ Status check(const Json& document, const DocumentSchema& schema) {
 }
 
 }  // namespace
+
+std::string utc_date() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[sizeof("2026-11-22T12:00:00Z")];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
 
 Json begin_document(std::string_view benchmark, Isa isa, int threads, const MachineLimits& limits) {
   return {{"benchmark", benchmark}, {"date", utc_date()}, {"commit", MLA_COMMIT}, {"compiler", __VERSION__},

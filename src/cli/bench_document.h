@@ -24,6 +24,9 @@ struct DocumentSchema {
   std::vector<std::string_view> list_texts, list_counts;
 };
 
+/// Now: "2026-11-22T12:00:00Z".
+std::string utc_date();
+
 /// Where, when and with what a benchmark ran: how each document begins. `isa` and `threads` are what the limits were
 /// measured with.
 Json begin_document(std::string_view benchmark, Isa isa, int threads, const MachineLimits& limits);

@@ -15,6 +15,7 @@ constexpr double kLeft = 72, kRight = 176, kTop = 132, kBottom = 62;
 constexpr double kLabelWidth = 166, kLabelHeight = 18;
 constexpr double kXTickDistance = 46, kYTickDistance = 24;
 constexpr size_t kColors = 5;
+constexpr size_t kMostCircles = 12;  ///< a line of more points is a curve, without circles
 
 /// Colours are chosen to be told apart on their ground, light and dark, by people who see colours differently too: the
 /// neighbours of the family differ in lightness.
@@ -109,12 +110,16 @@ std::string number_name(double value) {
   return value < 1000 ? fmt::format("{:.3g}", value) : grouped(std::llround(value));
 }
 
-std::string grid(const Axis& x, const Axis& y) {
+std::string grid(const Axis& x, const Axis& y, const std::vector<std::pair<double, std::string>>& names) {
   std::string out;
+  const auto name_of = [&](double tick) {
+    const auto named = std::find_if(names.begin(), names.end(), [&](const auto& n) { return n.first == tick; });
+    return named == names.end() ? context_name(tick) : named->second;
+  };
   for (const double tick : x.ticks) {
     const double p = x.at(tick);
     out += fmt::format("<line class=\"g\" x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\"/>\n", p, y.from, y.to);
-    out += text_at(p, y.from + 20, context_name(tick), "class=\"m\" text-anchor=\"middle\"");
+    out += text_at(p, y.from + 20, name_of(tick), "class=\"m\" text-anchor=\"middle\"");
   }
   for (const double tick : y.ticks) {
     const double p = y.at(tick);
@@ -162,6 +167,7 @@ std::string draw(const Panel::Line& line, size_t color, const Axis& x, const Axi
   std::string points, circles;
   for (const auto& [px, py] : line.points) {
     points += fmt::format("{:.1f},{:.1f} ", x.at(px), y.at(py));
+    if (line.points.size() > kMostCircles) continue;
     circles += fmt::format("<circle class=\"f{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\"/>\n", color, x.at(px), y.at(py));
   }
   points.pop_back();
@@ -182,8 +188,15 @@ std::string draw(const Panel& panel, double left, double right) {
     }
   }
   if (xs.empty()) return out;
-  const Axis x = x_axis(xs, left, right), y = y_axis(ys, bottom, top);
-  out += grid(x, y);
+  Axis x = x_axis(xs, left, right);
+  const Axis y = y_axis(ys, bottom, top);
+  if (!panel.x_ticks.empty()) {
+    x.ticks.clear();
+    for (const auto& [at, name] : panel.x_ticks) {
+      if (at >= x.low && at <= x.high) x.ticks.push_back(at);
+    }
+  }
+  out += grid(x, y, panel.x_ticks);
   std::vector<Label> labels;
   for (size_t i = 0; i < panel.lines.size(); ++i) {
     const Panel::Line& line = panel.lines[i];

@@ -15,6 +15,7 @@ struct Panel {
   std::string title;
   std::string x_label, y_label;
   std::vector<Line> lines;
+  std::vector<std::pair<double, std::string>> x_ticks;  ///< (x, its name), x rising; empty: where the points are, by their value
 };
 
 /// Panels side by side under one title.
