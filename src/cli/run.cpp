@@ -12,6 +12,7 @@
 #include "cli/load.h"
 #include "cli/profile.h"
 #include "cli/terminal.h"
+#include "text/prompt.h"
 
 namespace mla::cli {
 namespace {
@@ -52,10 +53,7 @@ Result<std::vector<int32_t>> prompt_ids(const Tokenizer& tokenizer, const RunOpt
     messages.push_back({"user", prompt});
     return chat_ids(tokenizer, format, messages);
   }
-  std::vector<int32_t> ids = tokenizer.encode(prompt, {.add_bos = tokenizer.add_bos(), .parse_special = o.special});
-  if (ids.empty() && tokenizer.bos() >= 0) ids.push_back(tokenizer.bos());
-  if (ids.empty()) return Error::usage("the prompt is empty and this model has no beginning-of-sequence token to start from");
-  return ids;
+  return encode_prompt(tokenizer, prompt, o.special);
 }
 
 /// Measures the machine, for its shares, and prints where prompt and answer spent their time.

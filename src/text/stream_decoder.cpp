@@ -34,7 +34,11 @@ Result<std::string> StreamDecoder::push(int32_t id) {
   MLA_ASSIGN(const std::string token, tokenizer_->token_bytes(id, show));
   if (stopped_ || token.empty()) return std::string();
   std::string_view bytes = token;
-  if (drop_space_ && bytes.front() == ' ') bytes.remove_prefix(1);
+  received_ += bytes.size();
+  if (drop_space_ && bytes.front() == ' ') {
+    bytes.remove_prefix(1);
+    ++released_;
+  }
   drop_space_ = false;
   for (const char c : bytes) {
     pending_.push_back(c);
@@ -73,11 +77,13 @@ std::string StreamDecoder::take_safe() {
     taken += c.length;
   }
   pending_.erase(0, taken);
+  released_ += taken;
   return out;
 }
 
 std::string StreamDecoder::finish() {
   std::string out = replace_invalid_utf8(pending_);
+  released_ += pending_.size();
   pending_.clear();
   return out;
 }

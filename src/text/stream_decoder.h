@@ -31,6 +31,10 @@ class StreamDecoder {
   bool stopped() const { return stopped_; }
   /// The stop string that appeared, or empty.
   const std::string& stop_string() const { return stop_string_; }
+  /// Bytes of all tokens so far, and how many of them have been given out as text: the others are held back, or belong to
+  /// the stop string and what came behind it. A dropped leading space counts as given out.
+  size_t received_bytes() const { return received_; }
+  size_t released_bytes() const { return released_; }
 
  private:
   /// A stop string and how much of it the text ends with (Knuth, Morris and Pratt).
@@ -48,6 +52,7 @@ class StreamDecoder {
   std::vector<Stop> stops_;
   std::vector<int32_t> shown_;
   std::string pending_;  // bytes not yet emitted
+  size_t received_ = 0, released_ = 0;
   bool drop_space_;
   bool stopped_ = false;
   std::string stop_string_;

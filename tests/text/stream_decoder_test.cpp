@@ -77,6 +77,23 @@ TEST(StreamDecoder, StopsInsideATokenAndInsideACharacter) {
   EXPECT_EQ(stream(cut, "\xC3\xA9z"), (Shown{"", "\xEF\xBF\xBD", "", ""}));
 }
 
+TEST(StreamDecoder, CountsTheBytesThatAreGivenOut) {
+  const auto tokenizer = byte_tokenizer();
+  StreamDecoder decoder(tokenizer, {"STOP"});
+  std::vector<size_t> released;
+  for (const char c : std::string("a\xE2\x82\xACSTSTOP!")) {
+    ASSERT_TRUE(decoder.push(static_cast<uint8_t>(c)).ok());
+    released.push_back(decoder.released_bytes());
+  }
+  EXPECT_EQ(released, (std::vector<size_t>{1, 1, 1, 4, 4, 4, 6, 6, 6, 6, 6}));
+  EXPECT_EQ(decoder.received_bytes(), 10U);  // nothing counts behind the stop string
+  StreamDecoder cut(tokenizer, {});
+  ASSERT_TRUE(cut.push(0xE2).ok());
+  EXPECT_EQ(cut.released_bytes(), 0U);
+  cut.finish();
+  EXPECT_EQ(cut.released_bytes(), 1U);
+}
+
 TEST(StreamDecoder, RefusesIdsOutsideTheVocabulary) {
   StreamDecoder decoder(byte_tokenizer(), {});
   for (const int32_t id : {-1, 256, 1 << 30}) {

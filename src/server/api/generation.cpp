@@ -1,0 +1,290 @@
+#include "server/api/generation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <span>
+#include <utility>
+
+#include "sampling/sampler.h"
+
+namespace mla::server {
+namespace {
+
+std::string written(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+}  // namespace
+
+std::shared_ptr<Generation> Generation::create(EngineLoop& loop, Metrics& metrics, GenerationPlan plan,
+                                               std::shared_ptr<http::Reply> reply,
+                                               std::function<void(const Generation&)> on_done) {
+  return std::shared_ptr<Generation>(new Generation(loop, metrics, std::move(plan), std::move(reply), std::move(on_done)));
+}
+
+void Generation::start() {
+  watch_client();
+  if (plan_.prompt_logprobs < 0) return submit();
+  loop_.run([g = shared_from_this()](Engine& engine) { g->evaluate_prompts(engine); });
+}
+
+Generation::Generation(EngineLoop& loop, Metrics& metrics, GenerationPlan plan, std::shared_ptr<http::Reply> reply,
+                       std::function<void(const Generation&)> on_done)
+    : loop_(loop), metrics_(metrics), plan_(std::move(plan)), reply_(std::move(reply)), on_done_(std::move(on_done)),
+      prompt_tokens_(plan_.n_prompts), prompts_(plan_.n_prompts), n_open_(plan_.choices.size()) {
+  for (PlannedChoice& planned : plan_.choices) {
+    live_.emplace_back(std::move(planned.options));
+    prompts_[planned.prompt].n_tokens = static_cast<int64_t>(planned.request.prompt.size());
+  }
+}
+
+// -- the client
+// -------------------------------------------------------------------------------------------------------------------
+
+void Generation::watch_client() {
+  // The reply holds these callbacks: they must not hold the generation, which holds the reply.
+  reply_->on_closed([weak = weak_from_this()] {
+    if (const auto g = weak.lock()) {
+      g->closed_ = true;
+      g->cancel_all();
+    }
+  });
+  if (!plan_.stream) return;
+  reply_->on_drained([weak = weak_from_this()] {
+    if (const auto g = weak.lock()) g->resume_all();
+  });
+}
+
+void Generation::pause_if_behind() {
+  if (paused_ || reply_->buffered() <= kMaxBufferedBytes) return;
+  {
+    const std::lock_guard lock(ids_mutex_);
+    for (const EngineLoop::Id id : ids_) loop_.pause(id);
+  }
+  paused_ = true;
+  if (reply_->buffered() == 0) resume_all();  // it was drained before it was known to be paused
+}
+
+void Generation::resume_all() {
+  if (!paused_.exchange(false)) return;
+  const std::lock_guard lock(ids_mutex_);
+  for (const EngineLoop::Id id : ids_) loop_.resume(id);
+}
+
+void Generation::cancel_all() {
+  const std::lock_guard lock(ids_mutex_);
+  for (const EngineLoop::Id id : ids_) loop_.cancel(id);
+}
+
+void Generation::abort(ApiError error) {
+  const std::lock_guard lock(mutex_);
+  fail(std::move(error));
+}
+
+// -- beginning
+// -------------------------------------------------------------------------------------------------------------------
+
+void Generation::submit() {
+  // Held to the end: tokens that arrive meanwhile wait until the stream has begun.
+  const std::lock_guard lock(mutex_);
+  if (over_) return;
+  for (size_t i = 0; i < plan_.choices.size(); ++i) {
+    mla::Request& request = plan_.choices[i].request;
+    if (request.max_new_tokens == 0) continue;
+    request.on_token = [self = shared_from_this(), i](const SampledToken& token) { return self->accept(i, token); };
+    EngineLoop::Job job{std::move(request), [self = shared_from_this(), i](const SequenceStatus& status, const std::optional<Error>& error) {
+                          self->end(i, status, error);
+                        }};
+    const auto id = loop_.submit(std::move(job));
+    if (!id.ok()) return fail(api_error(id.error()));
+    const std::lock_guard ids_lock(ids_mutex_);
+    ids_.push_back(*id);
+  }
+  if (closed_) cancel_all();  // before the ids were known
+  if (plan_.stream) {
+    reply_->begin_events();
+    streaming_ = true;
+  }
+  emit_beginnings();
+  for (size_t i = 0; i < plan_.choices.size(); ++i) {
+    if (plan_.choices[i].request.max_new_tokens == 0) close_choice(i, FinishReason::kLength);
+  }
+}
+
+void Generation::emit_beginnings() {
+  for (size_t i = 0; i < plan_.choices.size(); ++i) {
+    if (plan_.stream) {
+      for (const Json& event : plan_.format->begin(i)) reply_->event(written(event));
+    }
+    PlannedChoice& planned = plan_.choices[i];
+    ChoiceDelta echo;
+    if (!planned.echo.empty()) echo.parts.push_back({.text = std::move(planned.echo)});
+    echo.tokens = prompt_tokens_[planned.prompt];
+    if (!echo.empty()) emit(i, std::move(echo));
+  }
+}
+
+// -- on the loop's thread
+// -------------------------------------------------------------------------------------------------------------------
+
+void Generation::evaluate_prompts(Engine& engine) {
+  for (const PlannedChoice& planned : plan_.choices) {
+    std::vector<TokenRecord>& records = prompt_tokens_[planned.prompt];
+    if (!records.empty() || closed_) continue;
+    if (const Status status = evaluate_prompt(engine, planned, records); !status.ok()) {
+      return abort(api_error(status.error()));
+    }
+  }
+  submit();
+}
+
+Status Generation::evaluate_prompt(Engine& engine, const PlannedChoice& planned, std::vector<TokenRecord>& records) const {
+  const std::vector<int32_t>& ids = planned.request.prompt;
+  const auto n_vocab = static_cast<size_t>(engine.model().config().n_vocab);
+  const auto add = [&](const SampledToken& token, bool first) {
+    TokenRecord record{.id = token.token, .top = token.top};
+    if (!first) record.logprob = token.logprob;
+    const auto& tokenizer = *engine.model().tokenizer();
+    if (auto bytes = tokenizer.token_bytes(token.token, true); bytes.ok()) record.bytes = std::move(*bytes);
+    record.silent = tokenizer.is_special(token.token);
+    records.push_back(std::move(record));
+  };
+  add({.token = ids.front()}, true);
+  return engine.evaluate(ids, 0, [&](int64_t first_row, std::span<const float> logits) {
+    for (size_t row = 0; row * n_vocab < logits.size(); ++row) {
+      const size_t next = static_cast<size_t>(first_row) + row + 1;
+      if (next >= ids.size()) break;
+      add(log_probabilities(logits.subspan(row * n_vocab, n_vocab), ids[next], plan_.prompt_logprobs), false);
+    }
+    return Status();
+  });
+}
+
+bool Generation::accept(size_t index, const SampledToken& token) {
+  const std::lock_guard lock(mutex_);
+  if (closed_ || over_) return false;
+  Live& live = live_[index];
+  const Clock::time_point now = Clock::now();
+  if (!first_token_) first_token_ = now;
+  if (live.last_token) metrics_.inter_token(seconds_between(*live.last_token, now));
+  last_token_ = live.last_token = now;
+  ChoiceDelta delta = live.choice.accept(token);
+  if (!delta.empty()) emit(index, std::move(delta));
+  return !live.choice.ended();
+}
+
+void Generation::end(size_t index, const SequenceStatus& status, const std::optional<Error>& error) {
+  const std::lock_guard lock(mutex_);
+  if (over_) return;
+  PromptUse& prompt = prompts_[plan_.choices[index].prompt];
+  prompt.n_cached = std::max(prompt.n_cached, status.n_cached);
+  if (error) return fail(api_error(*error));
+  if (status.reason == FinishReason::kCancelled) return fail(not_available("the request was cancelled: the client left, or the server is stopping", 1));
+  close_choice(index, status.reason);
+}
+
+// -- under the lock
+// -------------------------------------------------------------------------------------------------------------------
+
+void Generation::emit(size_t index, ChoiceDelta delta) {
+  if (!plan_.stream) {
+    ChoiceDelta& all = live_[index].collected;
+    std::move(delta.parts.begin(), delta.parts.end(), std::back_inserter(all.parts));
+    std::move(delta.tokens.begin(), delta.tokens.end(), std::back_inserter(all.tokens));
+    return;
+  }
+  for (const Json& event : plan_.format->chunks(index, std::move(delta))) reply_->event(written(event));
+  pause_if_behind();
+}
+
+void Generation::close_choice(size_t index, FinishReason reason) {
+  Live& live = live_[index];
+  if (ChoiceDelta rest = live.choice.finish(); !rest.empty()) emit(index, std::move(rest));
+  live.reason = live.choice.finish_reason(reason);
+  --n_open_;
+  if (plan_.stream) {
+    Json event = plan_.format->finish(index, live.reason);
+    if (n_open_ == 0) event["timings"] = timings_json(timings());
+    reply_->event(written(event));
+  }
+  if (n_open_ == 0) complete();
+}
+
+void Generation::complete() {
+  if (plan_.stream) {
+    if (plan_.include_usage) reply_->event(written(plan_.format->usage_chunk(usage())));
+    reply_->event("[DONE]");
+    reply_->end_events();
+  } else {
+    std::vector<ChoiceDelta> answers;
+    std::vector<std::string> reasons;
+    for (Live& live : live_) {
+      answers.push_back(std::move(live.collected));
+      reasons.push_back(live.reason);
+    }
+    Json response = plan_.format->whole(std::move(answers), reasons, usage());
+    response["timings"] = timings_json(timings());
+    reply_->send({.body = written(response)});
+  }
+  const std::string& reason = live_.front().reason;
+  report(reason == "stop" ? Ending::kStop : reason == "length" ? Ending::kLength : Ending::kToolCalls);
+  tell_done();
+}
+
+void Generation::fail(ApiError error) {
+  if (over_) return;
+  cancel_all();  // what the jobs still say is dropped: it is over
+  if (streaming_) {
+    reply_->event(error_json(error));
+    reply_->end_events();
+  } else {
+    reply_->send(error_response(error));
+  }
+  if (!streaming_ && error.status < 500) {
+    metrics_.request_rejected(rejection_of(error));  // by the loop, before anything ran
+  } else {
+    report(closed_ ? Ending::kCancelled : Ending::kError);
+  }
+  tell_done();
+}
+
+void Generation::report(Ending ending) {
+  const Timings t = timings();
+  RequestTimes times{.e2e = t.total_seconds, .n_prompt = t.n_prompt, .n_cached = t.n_cached, .n_generated = t.n_generated, .ending = ending};
+  if (first_token_) {
+    times.ttft = t.first_token_seconds;
+    times.decode = seconds_between(*first_token_, *last_token_);
+  }
+  metrics_.request_finished(times);
+}
+
+void Generation::tell_done() {
+  over_ = true;
+  if (on_done_) std::exchange(on_done_, nullptr)(*this);
+}
+
+Usage Generation::usage() const {
+  Usage usage;
+  for (const PromptUse& prompt : prompts_) {
+    usage.prompt_tokens += prompt.n_tokens;
+    usage.cached_tokens += prompt.n_cached;
+  }
+  for (const Live& live : live_) {
+    usage.completion_tokens += live.choice.n_tokens();
+    usage.reasoning_tokens += live.choice.n_reasoning_tokens();
+  }
+  return usage;
+}
+
+Timings Generation::timings() const {
+  const Usage u = usage();
+  return {.first_token_seconds = first_token_ ? seconds_between(plan_.arrived, *first_token_) : 0.0,
+          .total_seconds = seconds_between(plan_.arrived, Clock::now()),
+          .n_prompt = u.prompt_tokens, .n_cached = u.cached_tokens, .n_generated = u.completion_tokens};
+}
+
+}  // namespace mla::server
