@@ -1,9 +1,10 @@
-# Shared by ./mla and ./test: installs what is missing, configures, builds. Sourced, not run.
+# Shared by ./mla, ./test and fuzz/run: installs what is missing, configures, builds. Sourced, not run.
 # Everything here speaks on standard error: standard output belongs to the command that is run in the end.
 
 build_packages=(g++ cmake ninja-build pkg-config libfmt-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev
   libboost-dev liblmdb-dev libxxhash-dev prometheus-cpp-dev)
 test_packages=(libgtest-dev libgmock-dev xz-utils)
+fuzz_packages=(clang libclang-rt-dev llvm)  # llvm: names in stack traces
 
 say() { printf '\033[2m%s\033[0m\n' "$*" | if [ -t 2 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi >&2; }
 

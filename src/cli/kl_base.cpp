@@ -22,7 +22,7 @@ std::span<const std::byte> bytes_of(const T& value) {
 }  // namespace
 
 KlBase::KlBase(fs::path path, int64_t n_vocab)
-    : path_(std::move(path)), n_vocab_(n_vocab), buffer_(static_cast<size_t>(n_vocab)) {}
+    : path_(std::move(path)), buffer_(static_cast<size_t>(n_vocab)) {}
 
 KlBase::~KlBase() {
   if (reference_ != nullptr) std::fclose(reference_);

@@ -42,7 +42,6 @@ class KlBase {
   Status compare_row(int32_t id, std::span<const float> logits, double normalizer);
 
   std::filesystem::path path_;
-  int64_t n_vocab_;
   std::FILE* reference_ = nullptr;    ///< when comparing
   std::optional<OutputFile> output_;  ///< when writing
   std::vector<float> buffer_;

@@ -5,8 +5,10 @@
 // be shared with other files.
 
 // GCC 12 takes the deliberately undefined operands inside its own intrinsics for mistakes (GCC bug 105593).
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
 #include <immintrin.h>
 
 #include <cstddef>
