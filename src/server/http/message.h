@@ -14,7 +14,8 @@ namespace mla::http {
 /// A request whose head and body have been read within the server's limits, and which may be answered.
 struct Request {
   std::string method;      ///< "GET", "POST", ...
-  std::string path;        ///< without the query; begins with '/'
+  std::string path;        ///< without the query, percent-decoded; begins with '/'
+  std::string path_id;     ///< what stood for {id} in the route's pattern, percent-decoded
   std::string query;       ///< without the '?'
   std::vector<std::pair<std::string, std::string>> headers;  ///< names in lower case, in the order received
   std::string body;
@@ -35,7 +36,8 @@ struct Response {
 
 /// The answer to one request: either one send(), or begin_events(), any number of event() and end_events(). All members
 /// may be called from any thread and never block: what cannot be sent at once is kept. The last owner may let go before the
-/// answer is complete: the client then gets a 500 or a broken stream.
+/// answer is complete: the client then gets a 500 or a broken stream. Callbacks must not throw, and must not own the reply that
+/// they are given to.
 class Reply {
  public:
   virtual ~Reply() = default;
