@@ -61,9 +61,9 @@ class LanguageModel {
   /// Ids of a text that begins a document: BOS goes in front where the model wants it. Special tokens in the
   /// text are text. Errors: kUsage without a tokenizer.
   Result<std::vector<int32_t>> tokenize(std::string_view text) const;
-  /// Ids of a conversation up to where the assistant speaks, in the checkpoint's own chat format.
-  /// Errors: kUsage without a tokenizer or a known chat format, or for roles in an order that the format does
-  /// not allow.
+  /// Ids of a conversation up to where the assistant speaks, as the checkpoint's own chat template renders it.
+  /// Errors: kUsage without a tokenizer or a chat template, or what the template refuses (a role, an order of
+  /// turns); kInvalidFile for a template that cannot be read.
   Result<std::vector<int32_t>> tokenize_chat(const std::vector<ConversationMessage>& messages) const;
   /// The bytes that the ids stand for; special tokens stand for nothing. Errors: kUsage without a tokenizer
   /// or for an id out of range.

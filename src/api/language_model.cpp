@@ -1,6 +1,7 @@
 #include "mla/language_model.h"
 
 #include <new>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "api/backend.h"
@@ -30,8 +31,8 @@ Result<LanguageModel> LanguageModel::open(const std::filesystem::path& path,
   MLA_ASSIGN(impl->model, Model::load(path, *impl->backend));
   const Model& model = *impl->model;
   const Config& c = model.config();
-  if (model.tokenizer() != nullptr)
-    impl->chat_format = detect_chat_format(model.tokenizer()->chat_template());
+  if (model.tokenizer() != nullptr && !model.tokenizer()->chat_template().empty())
+    impl->chat_template = ChatTemplate::parse(model.tokenizer()->chat_template());
   impl->info = {.architecture = c.architecture,
                 .name = c.name,
                 .n_parameters = model.n_parameters(),
@@ -40,7 +41,7 @@ Result<LanguageModel> LanguageModel::open(const std::filesystem::path& path,
                 .n_vocab = c.n_vocab,
                 .n_context = c.n_context,
                 .has_tokenizer = model.tokenizer() != nullptr,
-                .has_chat_format = impl->chat_format != ChatFormat::kNone,
+                .has_chat_format = impl->chat_template && impl->chat_template->ok(),
                 .cache = cache_shape(c)};
   return LanguageModel(std::move(impl));
 } catch (const std::bad_alloc&) {
@@ -63,11 +64,17 @@ Result<std::vector<int32_t>> LanguageModel::tokenize_chat(
     const std::vector<ConversationMessage>& messages) const try {
   const auto& tokenizer = impl_->model->tokenizer();
   if (tokenizer == nullptr) return no_tokenizer(*impl_->model);
-  std::vector<ChatMessage> turns;
-  for (const ConversationMessage& m : messages) turns.push_back({m.role, m.content});
-  MLA_ASSIGN(const auto pieces,
-             render_chat(impl_->chat_format, turns, default_system_message(tokenizer->chat_template())));
-  return encode_chat(*tokenizer, pieces, chat_adds_bos(*tokenizer));
+  if (!impl_->chat_template)
+    return Error::usage("the checkpoint has no chat template: give its tokenizer a text, not messages");
+  const Result<ChatTemplate>& chat_template = *impl_->chat_template;
+  if (!chat_template.ok()) return chat_template.error();
+  auto conversation = nlohmann::ordered_json::array();
+  for (const ConversationMessage& m : messages)
+    conversation.push_back({{"role", m.role}, {"content", m.content}});
+  ChatTemplate::Input input{.messages = conversation};
+  set_special_tokens(input, *tokenizer);
+  MLA_ASSIGN(const RenderedChat chat, chat_template.value().render(input));
+  return encode_chat(*tokenizer, chat);
 } catch (const std::bad_alloc&) {
   return Error::resource("not enough memory for the conversation's tokens");
 }

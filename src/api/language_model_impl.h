@@ -1,17 +1,18 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "mla/language_model.h"
 #include "model/model.h"
-#include "text/chat.h"
+#include "text/chat_template.h"
 
 namespace mla {
 
 struct LanguageModel::Impl {
   std::unique_ptr<Backend> backend;  // declared first: the model needs it to the end
   std::shared_ptr<const Model> model;
-  ChatFormat chat_format = ChatFormat::kNone;
+  std::optional<Result<ChatTemplate>> chat_template;  // none, or one that may not be readable
   LanguageModelInfo info;
 };
 

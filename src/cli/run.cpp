@@ -46,12 +46,13 @@ Result<std::optional<std::string>> read_prompt(const RunOptions& o) {
   return std::optional(std::move(text));
 }
 
-Result<std::vector<int32_t>> prompt_ids(const Tokenizer& tokenizer, const RunOptions& o, ChatFormat format, const std::string& prompt) {
-  if (format != ChatFormat::kNone) {
+Result<std::vector<int32_t>> prompt_ids(const Tokenizer& tokenizer, const RunOptions& o, const ChatTemplate* chat_template,
+                                        const std::string& prompt) {
+  if (chat_template != nullptr) {
     std::vector<ChatMessage> messages;
     if (!o.system.empty()) messages.push_back({"system", o.system});
     messages.push_back({"user", prompt});
-    return chat_ids(tokenizer, format, messages);
+    return chat_ids(tokenizer, *chat_template, messages);
   }
   return encode_prompt(tokenizer, prompt, o.special);
 }
@@ -100,13 +101,13 @@ void echo_prompt(std::string_view prompt) {
   write_stderr(dim("... " + printable(prompt)));
 }
 
-Status run_once(Engine& engine, const LoadedModel& loaded, const RunOptions& o, ChatFormat format, const std::string& prompt) {
+Status run_once(Engine& engine, const LoadedModel& loaded, const RunOptions& o, const ChatTemplate* chat_template, const std::string& prompt) {
   const std::shared_ptr<const Tokenizer>& tokenizer = loaded.model->tokenizer();
-  MLA_ASSIGN(std::vector<int32_t> ids, prompt_ids(*tokenizer, o, format, prompt));
+  MLA_ASSIGN(std::vector<int32_t> ids, prompt_ids(*tokenizer, o, chat_template, prompt));
   const bool json = terminal_options().json;
   const bool fits = static_cast<int64_t>(ids.size()) < engine.max_sequence_tokens();
-  if (fits && stdout_is_terminal() && stderr_is_terminal() && !json && format == ChatFormat::kNone) echo_prompt(prompt);
-  const bool at_start = format != ChatFormat::kNone || prompt.empty();
+  if (fits && stdout_is_terminal() && stderr_is_terminal() && !json && chat_template == nullptr) echo_prompt(prompt);
+  const bool at_start = chat_template != nullptr || prompt.empty();
   MLA_ASSIGN(const Generation g, generate(engine, tokenizer, std::move(ids), o.sampling, at_start,
                                           [&](std::string_view text) { return json ? Status() : write_generated(text); }, loaded.profiler));
   if (json) return print_json(engine, *tokenizer, prompt, g, o);
@@ -125,6 +126,22 @@ Status check_options(RunOptions& o) {
   return {};
 }
 
+/// With a template the checkpoint was made for conversation: the prompt is a message unless --raw says otherwise. A template
+/// that cannot be read is an error only for those who ask for a conversation.
+Result<std::optional<ChatTemplate>> choose_chat_template(const Tokenizer& tokenizer, const RunOptions& o) {
+  if (o.raw) return std::optional<ChatTemplate>();
+  const bool asked = o.chat || !o.system.empty();
+  if (tokenizer.chat_template().empty()) {
+    if (!asked) return std::optional<ChatTemplate>();
+    return Error::usage(fmt::format("{}: this model has no chat template; leave it out to continue the text", o.chat ? "--chat" : "--system"));
+  }
+  Result<ChatTemplate> parsed = ChatTemplate::parse(tokenizer.chat_template());
+  if (parsed.ok()) return std::optional<ChatTemplate>(std::move(*parsed));
+  if (asked) return parsed.error();
+  note(parsed.error().message + "; the prompt is continued as text");
+  return std::optional<ChatTemplate>();
+}
+
 Status run(RunOptions& o) {
   MLA_TRY(check_options(o));
   o.model.profile = o.profile || o.verbose;
@@ -136,18 +153,13 @@ Status run(RunOptions& o) {
   if (tokenizer == nullptr) return Error::invalid_file("the model has no tokenizer (tokenizer.json is missing); `mla logits` runs on ids alone");
   MLA_TRY(o.sampling.params.validate(loaded.model->config().n_vocab));
 
-  // With a template the checkpoint was made for conversation: the prompt is a message unless --raw says otherwise.
-  const ChatFormat known = detect_chat_format(tokenizer->chat_template());
-  if (known == ChatFormat::kNone && (o.chat || !o.system.empty())) {
-    return Error::usage(fmt::format("{}: this model has no chat template that is recognised; leave it out to continue the text",
-                                    o.chat ? "--chat" : "--system"));
-  }
-  const ChatFormat format = o.raw ? ChatFormat::kNone : known;
+  MLA_ASSIGN(const std::optional<ChatTemplate> chat_template, choose_chat_template(*tokenizer, o));
+  const ChatTemplate* const chat = chat_template ? &*chat_template : nullptr;
   MLA_ASSIGN(const std::unique_ptr<Engine> engine, make_engine(loaded, o.model));
-  if (prompt) return run_once(*engine, loaded, o, format, *prompt);
+  if (prompt) return run_once(*engine, loaded, o, chat, *prompt);
   Remark forms;
   if (o.verbose) forms = [&](const Generation& g) { return forms_text(loaded.model->config(), g, o.model.mla != "auto"); };
-  return chat_loop(*engine, tokenizer, format, o.system, o.sampling, loaded.profiler, forms);
+  return chat_loop(*engine, tokenizer, chat, o.system, o.sampling, loaded.profiler, forms);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "text/utf8.h"
 
 namespace mla {
@@ -34,6 +36,40 @@ size_t skip_space_back(std::string_view text, size_t at, size_t stop) {
     at -= c.length;
   }
   return at;
+}
+
+/// The spans that share a byte with [begin, end).
+std::span<const TextSpan> overlapping(std::span<const TextSpan> spans, size_t begin, size_t end) {
+  const auto first = std::upper_bound(spans.begin(), spans.end(), begin,
+                                      [](size_t at, const TextSpan& s) { return at < s.end; });
+  const auto last =
+      std::lower_bound(first, spans.end(), end, [](const TextSpan& s, size_t at) { return s.begin < at; });
+  return {first, last};
+}
+
+/// The spans of a section of a text, where they are once the section is normalised. Nothing when normalising
+/// mixes what is on both sides of a border, so that nobody can say.
+std::optional<std::vector<TextSpan>> spans_of_normalized(std::span<const TextSpan> spans,
+                                                         std::string_view section, size_t begin,
+                                                         const Normalizer& normalizer,
+                                                         std::string_view changed) {
+  std::string pieces;
+  std::vector<TextSpan> moved;
+  size_t at = 0;
+  const auto append = [&](size_t to) {
+    const std::string_view piece = section.substr(at, to - at);
+    pieces += at == 0 ? normalizer.apply(piece) : normalizer.apply_continued(piece);
+    at = to;
+  };
+  for (const TextSpan& span : spans) {
+    append(std::max(span.begin, begin) - begin);
+    const size_t from = pieces.size();
+    append(std::min(span.end - begin, section.size()));
+    moved.push_back({from, pieces.size()});
+  }
+  append(section.size());
+  if (pieces != changed) return std::nullopt;
+  return moved;
 }
 
 size_t skip_space(std::string_view text, size_t at) {
@@ -71,14 +107,14 @@ Result<AddedTokens> AddedTokens::make(std::vector<AddedToken> tokens, const Norm
 }
 
 std::optional<AddedTokens::Found> AddedTokens::find(const PrefixMatcher& matcher, std::string_view text,
-                                                    size_t from, bool parse_special) const {
+                                                    size_t from, const Special& special) const {
   for (size_t at = from; at < text.size(); ++at) {
     if (!matcher.may_start(text[at])) continue;
     Found found{at, at, nullptr};
     matcher.for_each_prefix(text.substr(at), [&](size_t length, int32_t index) {
       const AddedToken& token = tokens_[static_cast<size_t>(index)];
-      if (token.special && !parse_special) return;
       const size_t end = at + length;
+      if (token.special && (!special.anywhere || !overlapping(special.except, at, end).empty())) return;
       const bool inside_word = (at > 0 && is_word(character_before(text, at))) ||
                                (end < text.size() && is_word(next_utf8(text.substr(end))));
       if (token.single_word && inside_word) return;
@@ -92,11 +128,11 @@ std::optional<AddedTokens::Found> AddedTokens::find(const PrefixMatcher& matcher
   return std::nullopt;
 }
 
-void AddedTokens::cut_at(const PrefixMatcher& matcher, std::string_view text, bool parse_special,
+void AddedTokens::cut_at(const PrefixMatcher& matcher, std::string_view text, const Special& special,
                          const OnToken& on_token, const OnText& on_text) const {
   size_t last = 0;
   while (!matcher.empty()) {
-    const auto found = find(matcher, text, last, parse_special);
+    const auto found = find(matcher, text, last, special);
     if (!found) break;
     if (found->begin > last) on_text(text.substr(last, found->begin - last), last == 0);
     on_token(found->token->id);
@@ -105,16 +141,21 @@ void AddedTokens::cut_at(const PrefixMatcher& matcher, std::string_view text, bo
   if (last < text.size()) on_text(text.substr(last), last == 0);
 }
 
-void AddedTokens::cut(std::string_view text, bool parse_special, const Normalizer& normalizer,
+void AddedTokens::cut(std::string_view text, const Special& special, const Normalizer& normalizer,
                       const OnToken& on_token, const OnText& on_text) const {
-  cut_at(raw_, text, parse_special, on_token, [&](std::string_view section, bool at_start) {
-    if (normalizer.identity()) {
-      cut_at(normalized_, section, parse_special, on_token,
-             [&](std::string_view rest, bool first) { on_text(rest, at_start && first); });
-      return;
+  cut_at(raw_, text, special, on_token, [&](std::string_view section, bool at_start) {
+    const auto begin = static_cast<size_t>(section.data() - text.data());
+    const std::string normalized = normalizer.identity() ? std::string() : normalizer.apply(section);
+    const std::string_view changed = normalizer.identity() ? section : std::string_view(normalized);
+    Special inside{special.anywhere, {}};
+    std::optional<std::vector<TextSpan>> moved;
+    const auto spans = overlapping(special.except, begin, begin + section.size());
+    if (special.anywhere && !spans.empty() && !normalized_.empty()) {
+      moved = spans_of_normalized(spans, section, begin, normalizer, changed);
+      inside.anywhere = moved.has_value();
+      if (moved) inside.except = *moved;
     }
-    const std::string changed = normalizer.apply(section);
-    cut_at(normalized_, changed, parse_special, on_token,
+    cut_at(normalized_, changed, inside, on_token,
            [&](std::string_view rest, bool first) { on_text(rest, at_start && first); });
   });
 }

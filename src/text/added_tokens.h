@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "base/result.h"
 #include "text/normalizer.h"
 #include "text/prefix_matcher.h"
+#include "text/text_span.h"
 
 namespace mla {
 
@@ -40,10 +42,17 @@ class AddedTokens {
   using OnToken = std::function<void(int32_t id)>;
   using OnText = std::function<void(std::string_view text, bool at_start)>;
 
+  /// Where special tokens are to be found.
+  struct Special {
+    bool anywhere = false;  ///< else they are text
+    std::span<const TextSpan> except =
+        {};  ///< parts of the text, in order, with which they may not share a byte
+  };
+
   /// Cuts `text` into tokens and normalised text between them, in order. `at_start` tells the text that
   /// begins the input.
-  void cut(std::string_view text, bool parse_special, const Normalizer& normalizer, const OnToken& on_token,
-           const OnText& on_text) const;
+  void cut(std::string_view text, const Special& special, const Normalizer& normalizer,
+           const OnToken& on_token, const OnText& on_text) const;
 
  private:
   struct Found {
@@ -51,8 +60,8 @@ class AddedTokens {
     const AddedToken* token;
   };
   std::optional<Found> find(const PrefixMatcher& matcher, std::string_view text, size_t from,
-                            bool parse_special) const;
-  void cut_at(const PrefixMatcher& matcher, std::string_view text, bool parse_special,
+                            const Special& special) const;
+  void cut_at(const PrefixMatcher& matcher, std::string_view text, const Special& special,
               const OnToken& on_token, const OnText& on_text) const;
 
   std::vector<AddedToken> tokens_;

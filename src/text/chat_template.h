@@ -7,31 +7,28 @@
 #include <vector>
 
 #include "base/result.h"
+#include "text/text_span.h"
 
 namespace mla {
 
 class Tokenizer;
 
-/// A part of a text: bytes [begin, end).
-struct TextSpan {
-  size_t begin = 0, end = 0;
-};
-
 /// A conversation as the template renders it.
 struct RenderedChat {
   std::string text;
   /// The parts that came from people (messages, tools, arguments) and not from the template, in order: special tokens that
-  /// appear in them are text (failure-modes TK06).
+  /// appear in them are text (failure-modes TK06). The names of the usual roles count as the template's: templates build
+  /// markers of them.
   std::vector<TextSpan> foreign;
 };
 
 /// What a template may use up; the defaults are generous for people's conversations and stop a template that never ends.
 struct ChatTemplateLimits {
   size_t max_source = size_t{1} << 20;    ///< bytes of template
-  size_t max_output = size_t{64} << 20;   ///< bytes of rendered text, and of all strings that are made on the way
-  size_t max_steps = 20'000'000;          ///< expressions and statements evaluated
+  size_t max_output = size_t{64} << 20;   ///< bytes of rendered text and of all values that are made on the way, together
+  size_t max_steps = 5'000'000;           ///< expressions and statements evaluated, and work on long texts and lists
   size_t max_depth = 200;                 ///< nesting of blocks, expressions, calls and values
-  size_t max_range = 1'000'000;           ///< elements of a range() or a list
+  size_t max_range = 100'000;             ///< elements of a range(), as in jinja2's sandbox
 };
 
 /// A checkpoint's own chat template (Jinja, as transformers' apply_chat_template runs it: a sandboxed environment with
@@ -61,7 +58,11 @@ class ChatTemplate {
   std::shared_ptr<const Impl> impl_;
 };
 
-/// The ids of a rendered conversation. BOS is in front once: whether the template wrote it or the tokenizer adds it.
+/// Fills in the texts of the tokenizer's BOS and EOS.
+void set_special_tokens(ChatTemplate::Input& input, const Tokenizer& tokenizer);
+
+/// The ids of a rendered conversation, as tokenised in one piece; special tokens are recognised in the template's own text
+/// only. The template alone decides whether BOS is in front, as with transformers' apply_chat_template: the tokenizer adds none.
 std::vector<int32_t> encode_chat(const Tokenizer& tokenizer, const RenderedChat& chat);
 
 }  // namespace mla

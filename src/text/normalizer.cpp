@@ -74,4 +74,12 @@ std::string Normalizer::apply(std::string_view text) const {
   return out;
 }
 
+std::string Normalizer::apply_continued(std::string_view text) const {
+  std::string out(text);
+  for (const NormalizerRule& rule : rules_) {
+    if (!std::holds_alternative<PrependRule>(rule)) out = std::visit(Apply{out}, rule);
+  }
+  return out;
+}
+
 }  // namespace mla

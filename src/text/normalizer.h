@@ -57,6 +57,8 @@ class Normalizer {
 
   bool identity() const { return rules_.empty(); }
   std::string apply(std::string_view text) const;
+  /// The same for text that continues other text: nothing is put in front of it.
+  std::string apply_continued(std::string_view text) const;
 
  private:
   std::vector<NormalizerRule> rules_;

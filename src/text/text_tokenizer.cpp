@@ -139,7 +139,7 @@ class TextTokenizer final : public Tokenizer {
     PieceCache pieces(*parts_.segmenter);
     const PreTokenizer::Sink on_piece = [&](std::string_view piece) { pieces.segment(piece, ids); };
     parts_.added.cut(
-        text, options.parse_special, parts_.normalizer, [&](int32_t id) { ids.push_back(id); },
+        text, {options.parse_special, options.foreign}, parts_.normalizer, [&](int32_t id) { ids.push_back(id); },
         [&](std::string_view section, bool at_start) {
           const bool first = at_start && options.at_start;
           parts_.pre_tokenizer.run(section, first ? TextStart::kInput : TextStart::kSection, on_piece);

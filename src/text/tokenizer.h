@@ -3,11 +3,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
+#include "text/text_span.h"
 
 namespace mla {
 
@@ -34,6 +36,8 @@ struct EncodeOptions {
   bool parse_special = false;  ///< special tokens in the text become their ids; otherwise they are text (TK06)
   bool at_start = true;        ///< false: the text continues other text, so that no space is put in front where only the
                                ///< first text has one
+  std::span<const TextSpan> foreign = {};  ///< parts of the text, in order, in which special tokens are text even so: a
+                                           ///< special token that shares a byte with one of them is none
 };
 
 /// Text to token ids and back. Immutable after construction; safe to share between threads.

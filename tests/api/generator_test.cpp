@@ -62,7 +62,10 @@ TEST(LanguageModel, SpeaksTheCheckpointsChatFormat) {
 
   const std::filesystem::path folder = small_checkpoint();
   nlohmann::json config = read_json(folder / "tokenizer_config.json");
-  config["chat_template"] = "{{ 'User: ' + content }}{{ 'Assistant: ' + content }}{{ 'Assistant:' }}";  // DeepSeek-V2's
+  config["chat_template"] =  // DeepSeek-V2's
+      "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] + '\n\n' }}"
+      "{% elif message['role'] == 'system' %}{{ message['content'] + '\n\n' }}{% else %}{{ raise_exception('no') }}{% endif %}"
+      "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
   std::ofstream(folder / "tokenizer_config.json") << config;
   const LanguageModel model = LanguageModel::open(folder).value();
   EXPECT_TRUE(model.info().has_chat_format);
@@ -70,6 +73,14 @@ TEST(LanguageModel, SpeaksTheCheckpointsChatFormat) {
   ASSERT_TRUE(ids.ok()) << ids.error().message;
   EXPECT_EQ(model.detokenize(*ids).value(), "Be brief.\n\nUser: Hello\n\nAssistant:");
   EXPECT_EQ(model.tokenize_chat({{"nobody", "Hello"}}).error().kind, ErrorKind::kUsage);
+
+  // A template that cannot be read is an error only where a conversation is asked for.
+  config["chat_template"] = "{% if %}";
+  std::ofstream(folder / "tokenizer_config.json") << config;
+  const LanguageModel broken = LanguageModel::open(folder).value();
+  EXPECT_FALSE(broken.info().has_chat_format);
+  EXPECT_TRUE(broken.tokenize("text").ok());
+  EXPECT_EQ(broken.tokenize_chat({{"user", "Hello"}}).error().kind, ErrorKind::kInvalidFile);
 }
 
 TEST(LanguageModel, WithoutATokenizerTakesIds) {
