@@ -285,8 +285,7 @@ void Engine::Impl::advance(const std::vector<PlannedSlice>& slices, HostOutputs 
     }
     const auto logits = take(outputs.logits, slice.n_logits * n_vocab());
     if (sequence == nullptr) continue;  // an earlier sequence's callback has cancelled it
-    const bool decodes = slice.n_new == 1 && sequence->status.n_generated > 0;
-    if (!decodes) report.n_prompt_tokens += slice.n_new;
+    if (!sequence->decodes()) report.n_prompt_tokens += slice.n_new;
     if (slice.n_logits == 0) {
       scheduler.computed(*sequence, slice.n_new);
       if (slice.completes) finish_embedding(*sequence);

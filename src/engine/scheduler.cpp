@@ -137,7 +137,7 @@ void Scheduler::plan_decodes(Plan& plan) {
   const std::vector<SequenceId> oldest_first(running_.begin(), running_.end());  // take() may preempt
   for (const SequenceId id : oldest_first) {
     Sequence& sequence = *find(id);
-    if (sequence.advances() && sequence.n_pending() == 1) take(sequence, 1, plan);
+    if (sequence.advances() && sequence.decodes()) take(sequence, 1, plan);
   }
 }
 
@@ -154,7 +154,7 @@ std::vector<Scheduler::Share> Scheduler::divide(int64_t budget) const {
   std::vector<Share> shares;  // the oldest first
   for (const SequenceId id : running_) {
     Sequence* sequence = find(id);
-    if (sequence->advances() && sequence->n_pending() > 1) shares.push_back({sequence, 0});
+    if (sequence->advances() && !sequence->decodes()) shares.push_back({sequence, 0});
   }
   if (shares.empty()) return shares;
   const auto give = [&](Share& share, int64_t at_most) {

@@ -28,6 +28,8 @@ struct Sequence {
 
   int64_t n_tokens() const { return static_cast<int64_t>(tokens.size()); }
   int64_t n_pending() const { return n_tokens() - cache.size(); }
+  /// Its next token follows one that it has said: all but that one is computed.
+  bool decodes() const { return status.n_generated > 0 && n_pending() == 1; }
   bool embeds() const { return request.pooling != Pooling::kNone; }
   /// Whether it may have a part in a step. What is to hold a sequence back for a while is asked here and
   /// nowhere else: it then keeps its place and its pages, nobody waits for what it would compute, and it goes
