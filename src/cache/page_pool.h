@@ -41,6 +41,8 @@ class PagePool {
   int64_t used_bytes() const { return n_used() * page_bytes_; }
   const RowLayout& layout() const { return layout_; }
   LayerRows layer(int64_t layer) const;
+  /// All layers' rows of a page, [n_layers][kPageRows][row_bytes], in host memory: page_bytes() of them.
+  std::byte* bytes(PageId page) const { return memory_.get() + page * page_bytes_; }
 
  private:
   PagePool() = default;
