@@ -107,6 +107,12 @@ Result<std::shared_ptr<MappedFile>> MappedFile::open(const fs::path& path) {
   const struct stat& before = regular.status;
   // The owner is there before the mapping is, so that nothing below can lose it.
   std::shared_ptr<MappedFile> file(new MappedFile(path));
+  const auto nanoseconds = [](const timespec& t) { return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec; };
+  file->stamp_ = {.device = before.st_dev,
+                  .inode = before.st_ino,
+                  .size = static_cast<uint64_t>(before.st_size),
+                  .modified_ns = nanoseconds(before.st_mtim),
+                  .changed_ns = nanoseconds(before.st_ctim)};
   if (before.st_size > 0) {
     const auto size = static_cast<size_t>(before.st_size);
     void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, regular.fd.get(), 0);

@@ -11,6 +11,12 @@
 
 namespace mla {
 
+/// What tells a file from another, and from itself after a change, without reading it.
+struct FileStamp {
+  uint64_t device = 0, inode = 0, size = 0;
+  int64_t modified_ns = 0, changed_ns = 0;  ///< since 1970; `changed` cannot be set back by a program
+};
+
 /// A regular file mapped read-only. The mapping (and so every view into it) lives as long as the object.
 /// A file that another process truncates while it is mapped raises SIGBUS on access, as for every mmap: models must be
 /// replaced by rename, not rewritten in place.
@@ -26,6 +32,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   uint64_t size() const { return size_; }
   const std::filesystem::path& path() const { return path_; }
+  /// As it was when it was opened.
+  const FileStamp& stamp() const { return stamp_; }
 
   /// Takes the memory that holds whole pages of `range` back to the system, if the range lies in this file; the next access
   /// reads them again. For bytes that were copied and will hardly be needed.
@@ -36,6 +44,7 @@ class MappedFile {
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+  FileStamp stamp_;
 };
 
 /// The whole of a text that the user names (a prompt), refused over `max_bytes`: a file, a pipe, or standard input (`-`).

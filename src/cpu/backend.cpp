@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 namespace mla::cpu {
 namespace {
@@ -15,8 +16,8 @@ constexpr int kMaxThreads = 1024;
 
 }  // namespace
 
-CpuBackend::CpuBackend(const Kernels& kernels, std::string_view name, int n_threads)
-    : kernels_(kernels), name_(name), pool_(n_threads) {}
+CpuBackend::CpuBackend(const Kernels& kernels, std::string_view name, std::string numerics, int n_threads)
+    : kernels_(kernels), name_(name), numerics_(std::move(numerics)), pool_(n_threads) {}
 
 void CpuBackend::for_tasks(int64_t n, double work, const Task& fn) {
   if (n <= 1 || work < kWorthWaking || pool_.size() == 1) {
@@ -44,8 +45,10 @@ Result<std::unique_ptr<Backend>> make_cpu_backend(const CpuOptions& options) {
                         std::to_string(cpu::kMaxThreads) + ", or 0 for all processors");
   }
   const int n_threads = options.n_threads == 0 ? default_thread_count() : options.n_threads;
-  return std::unique_ptr<Backend>(
-      std::make_unique<cpu::CpuBackend>(cpu::kernels_for(options.isa, options.activations), isa_name(options.isa), n_threads));
+  const std::string_view name = isa_name(options.isa);
+  std::string numerics = "cpu " + std::string(name) + (options.activations == Activations::k8Bit ? ", 8-bit activations" : "");
+  return std::unique_ptr<Backend>(std::make_unique<cpu::CpuBackend>(cpu::kernels_for(options.isa, options.activations), name,
+                                                                    std::move(numerics), n_threads));
 }
 
 }  // namespace mla

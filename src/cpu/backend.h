@@ -26,8 +26,9 @@ struct RopeAngles {
 /// summed by one task, in an order that follows from the shapes alone.
 class CpuBackend final : public HostMemoryBackend {
  public:
-  CpuBackend(const Kernels& kernels, std::string_view name, int n_threads);
+  CpuBackend(const Kernels& kernels, std::string_view name, std::string numerics, int n_threads);
   std::string_view name() const override { return name_; }
+  std::string numerics() const override { return numerics_; }
   int n_threads() const override { return pool_.size(); }
   int64_t packed_bytes(const TensorView& view) const override;  // weight.cpp
 
@@ -83,6 +84,7 @@ class CpuBackend final : public HostMemoryBackend {
 
   const Kernels& kernels_;
   std::string_view name_;
+  std::string numerics_;
   ThreadPool pool_;
   ScratchArena work_;  ///< what an operation needs while it runs
   RopeAngles angles_;

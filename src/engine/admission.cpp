@@ -41,13 +41,13 @@ Sequence* Scheduler::next_to_admit() {
   return next;
 }
 
-/// Whether a running sequence is about to compute rows that this one would compute too. What it waits for is
+/// Whether a running sequence is about to compute or to load rows that this one would compute too. What it waits for is
 /// looked at again before every step, so that nothing is to be undone when the other is cancelled, paused or
 /// preempted.
 bool Scheduler::awaits_another(Sequence& sequence) {
   if (!share_prefixes_ || sequence.n_overtaken >= kMaxOvertaken) return false;
   const auto computes = [&](const Sequence& other, int64_t rows) {
-    return other.advances() && other.cache.size() < rows;
+    return !other.paused && other.cache.size() < rows;  // or loads them
   };
   if (sequence.awaited_rows > 0 && runs(sequence.awaited) &&
       computes(*find(sequence.awaited), sequence.awaited_rows))
@@ -102,7 +102,8 @@ bool Scheduler::admit(Sequence& sequence) {
     }
     preempt(*victim);
   }
-  copy_partial_page(sequence, match);
+  if (!begin_load(sequence)) copy_partial_page(sequence, match);
+  sequence.load_counts = !sequence.admitted_before;
   if (!sequence.admitted_before) sequence.status.n_cached = sequence.cache.size();
   sequence.admitted_before = true;
   sequence.n_charged = std::max(sequence.n_charged, sequence.cache.size());
@@ -112,6 +113,48 @@ bool Scheduler::admit(Sequence& sequence) {
   }
   running_.insert(waiting_.extract(sequence.id));
   return true;
+}
+
+// -- pages from the store
+// -------------------------------------------------------------------------------------------------------------------
+
+/// Asks the store for full pages behind those that memory has. They come while others compute.
+bool Scheduler::begin_load(Sequence& sequence) {
+  if (store_ == nullptr || !share_prefixes_) return false;
+  const auto tokens = std::span(sequence.tokens).first(static_cast<size_t>(sequence.n_shareable()));
+  const std::string& space = sequence.request.prefix_namespace;
+  const int64_t first = sequence.cache.size() / kPageRows;
+  const int64_t n_rows = store_->find(space, tokens, first) * kPageRows;
+  if (n_rows == 0 || !free_pages(sequence.cache.pages_needed(n_rows)) || !sequence.cache.reserve(n_rows)) return false;
+  std::vector<std::byte*> pages;
+  for (const PageId page : sequence.cache.pages().subspan(static_cast<size_t>(first))) pages.push_back(pool_.bytes(page));
+  sequence.load = store_->load(space, tokens, first, std::move(pages));
+  if (sequence.load == nullptr) sequence.cache.truncate(sequence.cache.size());
+  return sequence.load != nullptr;
+}
+
+void Scheduler::finish_loads() {
+  for (const SequenceId id : running_) {
+    Sequence& sequence = *find(id);
+    if (sequence.load == nullptr || !sequence.load->done()) continue;
+    const int64_t n_rows = sequence.load->n_loaded() * kPageRows;
+    sequence.load.reset();
+    sequence.cache.append(n_rows);
+    sequence.cache.truncate(sequence.cache.size());  // what did not come is reserved again when it is computed
+    if (sequence.load_counts) sequence.status.n_cached += n_rows;
+    sequence.n_charged = std::max(sequence.n_charged, sequence.cache.size());
+    publish(sequence);
+  }
+}
+
+int64_t Scheduler::n_loading() const {
+  return std::count_if(running_.begin(), running_.end(), [&](SequenceId id) { return find(id)->load != nullptr; });
+}
+
+void Scheduler::wait_for_load(std::chrono::milliseconds limit) const {
+  for (const SequenceId id : running_) {
+    if (const auto& load = find(id)->load) return load->wait(limit);
+  }
 }
 
 }  // namespace mla

@@ -17,6 +17,9 @@ namespace {
 /// Slots for the status of finished sequences.
 constexpr size_t kRemembered = 4096;
 
+/// A step in which nothing can be computed waits for pages no longer than this: commands may have come in.
+constexpr std::chrono::milliseconds kLoadWait{5};
+
 /// Logits of evaluate() that are held at once, unless the caller fixes the chunk.
 constexpr int64_t kLogitBytes = int64_t{64} << 20;
 
@@ -92,8 +95,9 @@ std::string_view finish_reason_name(FinishReason reason) {
 }
 
 struct Engine::Impl {
-  Impl(std::shared_ptr<const Model> m, const EngineOptions& o, std::unique_ptr<PagePool> p)
-      : model(std::move(m)), options(o), pool(std::move(p)), scheduler(*pool, options) {}
+  Impl(std::shared_ptr<const Model> m, const EngineOptions& o, std::unique_ptr<PagePool> p,
+       std::shared_ptr<PrefixStore> store)
+      : model(std::move(m)), options(o), pool(std::move(p)), scheduler(*pool, options, std::move(store)) {}
 
   /// Valid until the next forward.
   struct HostOutputs {
@@ -126,7 +130,8 @@ Engine::Engine() = default;
 Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model,
-                                               const EngineOptions& options) try {
+                                               const EngineOptions& options,
+                                               std::shared_ptr<PrefixStore> store) try {
   if (options.chunk < 1)
     return Error::usage(fmt::format("chunk = {}: expected at least 1 token", options.chunk));
   if (options.max_batch_tokens < 1) {
@@ -148,7 +153,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
              choose_cache_pages(options.max_tokens, config.n_context, *page_bytes, available_memory()));
   MLA_ASSIGN(auto pool, PagePool::create(model->backend(), std::move(layout), config.n_layers, n_pages));
   std::unique_ptr<Engine> engine(new Engine());
-  engine->impl_ = std::make_unique<Impl>(std::move(model), options, std::move(pool));
+  engine->impl_ = std::make_unique<Impl>(std::move(model), options, std::move(pool), std::move(store));
   return engine;
 } catch (const std::bad_alloc&) {
   return out_of_memory("an engine");
@@ -257,6 +262,7 @@ Result<StepReport> Engine::step() {
     slices = m.scheduler.plan();
     m.buffers.clear();
     for (const PlannedSlice& slice : slices) m.buffers.add(*m.scheduler.find(slice.id), slice);
+    if (slices.empty()) m.scheduler.wait_for_load(kLoadWait);
     if (!slices.empty()) m.advance(slices, m.forward(m.buffers), report);
   } catch (const std::bad_alloc&) {
     m.scheduler.unplan(slices);
@@ -264,6 +270,7 @@ Result<StepReport> Engine::step() {
   }
   report.n_running = m.scheduler.n_running();
   report.n_waiting = m.scheduler.n_waiting();
+  report.n_loading = m.scheduler.n_loading();
   report.n_preemptions = m.scheduler.n_preemptions() - preemptions_before;
   return report;
 }

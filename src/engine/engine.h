@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cache/prefix_store.h"
 #include "model/model.h"
 #include "sampling/sampler.h"
 
@@ -68,6 +69,7 @@ struct StepReport {
   int64_t n_prompt_tokens = 0;  ///< prompt tokens computed in this step
   int64_t n_new_tokens = 0;     ///< tokens generated in this step
   int64_t n_running = 0, n_waiting = 0;
+  int64_t n_loading = 0;  ///< of the running: their pages are being loaded
   /// Sequences that gave their pages back in this step and compute them again later
   int64_t n_preemptions = 0;
 };
@@ -76,17 +78,20 @@ struct StepReport {
 /// steps. Not thread-safe: one thread submits and steps.
 class Engine {
  public:
-  /// The model's backend must outlive the engine. Errors: kUsage for options out of range; kResource when the
+  /// The model's backend must outlive the engine. Full pages go to `store`, if there is one, and come from it; it must be one
+  /// of this model and these options (open_disk_cache()). Errors: kUsage for options out of range; kResource when the
   /// cache does not fit in memory, with the numbers.
   static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model,
-                                                const EngineOptions& options);
+                                                const EngineOptions& options,
+                                                std::shared_ptr<PrefixStore> store = nullptr);
   ~Engine();
 
   /// Errors: kUsage for an empty prompt, ids outside the vocabulary, bad sampling parameters, or a prompt
   /// (plus one token) that cannot fit in the cache or the model's context, with the numbers.
   Result<SequenceId> submit(Request request);
   /// One forward. Does nothing when no sequence can go on: the report's token counts are then 0, and stay so
-  /// until something is submitted, resumed or cancelled. Errors: kResource (out of memory); a sequence either
+  /// until something is submitted, resumed or cancelled, unless n_loading says that pages are on their way (then it has waited
+  /// for them a few milliseconds). Errors: kResource (out of memory); a sequence either
   /// advanced and its token was reported, or stays as it was, so that the step can be tried again.
   Result<StepReport> step();
   /// What submit() would refuse. Reads constants only: any thread may ask at any time.

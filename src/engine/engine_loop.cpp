@@ -254,7 +254,7 @@ bool ThreadedLoop::step() {
     return true;
   }
   failed_before_ = false;
-  if (report.n_prompt_tokens + report.n_new_tokens == 0) return false;
+  if (report.n_prompt_tokens + report.n_new_tokens == 0) return report.n_loading > 0;
   if (options_.on_step) options_.on_step(report, taken.count());
   return true;
 }

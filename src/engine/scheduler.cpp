@@ -8,8 +8,9 @@
 
 namespace mla {
 
-Scheduler::Scheduler(PagePool& pool, const EngineOptions& options)
+Scheduler::Scheduler(PagePool& pool, const EngineOptions& options, std::shared_ptr<PrefixStore> store)
     : pool_(pool),
+      store_(std::move(store)),
       prefixes_(pool),
       chunk_(options.chunk),
       prefill_budget_(options.prefill_budget),
@@ -69,6 +70,19 @@ void Scheduler::publish(const Sequence& sequence) {
   } catch (const std::bad_alloc&) {
     // Pages that are not remembered are computed again; nothing else is lost.
   }
+  if (store_ != nullptr) keep(sequence);
+}
+
+/// Gives a sequence's full pages to the store, which takes those that it has not.
+void Scheduler::keep(const Sequence& sequence) {
+  const auto computed = std::span(sequence.tokens).first(static_cast<size_t>(sequence.cache.size()));
+  try {
+    std::vector<const std::byte*> pages;
+    for (const PageId page : sequence.cache.pages().first(computed.size() / kPageRows)) pages.push_back(pool_.bytes(page));
+    store_->store(sequence.request.prefix_namespace, computed, pages);
+  } catch (const std::bad_alloc&) {
+    // As above.
+  }
 }
 
 bool Scheduler::free_pages(int64_t n) {
@@ -87,6 +101,7 @@ void Scheduler::preempt(Sequence& sequence) {
   // Its full pages stay findable: they are freed one by one, last page first, and what is left of them
   // shortens the recomputation.
   publish(sequence);
+  sequence.load.reset();
   sequence.cache.clear();
   waiting_.insert(running_.extract(sequence.id));
   ++n_preemptions_;
@@ -112,6 +127,7 @@ bool Scheduler::reserve_or_preempt(Sequence& sequence, int64_t n_new, Plan& plan
 // -------------------------------------------------------------------------------------------------------------------
 
 std::vector<PlannedSlice> Scheduler::plan() {
+  finish_loads();
   admit();
   Plan plan{{}, max_batch_tokens_};
   plan_decodes(plan);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "cache/prefix_index.h"
+#include "cache/prefix_store.h"
 #include "engine/client_service.h"
 #include "engine/sequence.h"
 
@@ -29,14 +31,18 @@ struct PlannedSlice {
 /// does not fit, nobody overtakes it. Pages: when they run out, those only remembered go first, then a paused
 /// sequence's, then the youngest running one's, which waits again and recomputes them later from its tokens;
 /// so the oldest always advances. Sharing: a sequence is not admitted while a running one computes the pages
-/// that it would compute next.
+/// that it would compute next, or loads them.
+///
+/// Pages that memory has no more may come from a PrefixStore: the sequence is admitted, holds its pages, and has no part in
+/// any step until they are loaded, while the others go on.
 class Scheduler {
  public:
   /// A sequence that so many later ones have overtaken is admitted before all others and waits for nobody's
   /// pages.
   static constexpr int64_t kMaxOvertaken = 256;
 
-  Scheduler(PagePool& pool, const EngineOptions& options);
+  /// `store` may be null: nothing outlives the pool's memory then.
+  Scheduler(PagePool& pool, const EngineOptions& options, std::shared_ptr<PrefixStore> store = nullptr);
 
   void submit(std::unique_ptr<Sequence> sequence);
   /// The next step: one token of every sequence that decodes, then prompt chunks within the budget. Rows for
@@ -61,6 +67,10 @@ class Scheduler {
   int64_t n_running() const { return static_cast<int64_t>(running_.size()); }
   int64_t n_waiting() const { return static_cast<int64_t>(waiting_.size()); }
   int64_t n_preemptions() const { return n_preemptions_; }
+  /// Running sequences whose pages are being loaded; plan() takes up those that are done.
+  int64_t n_loading() const;
+  /// Waits until one of them may go on, but not longer than `limit`.
+  void wait_for_load(std::chrono::milliseconds limit) const;
   PrefixIndex& prefixes() { return prefixes_; }
   const PrefixIndex& prefixes() const { return prefixes_; }
 
@@ -82,6 +92,8 @@ class Scheduler {
   bool fits(const Sequence& sequence) const;
   PrefixIndex::Match known_prefix(const Sequence& sequence);
   void copy_partial_page(Sequence& sequence, const PrefixIndex::Match& match);
+  bool begin_load(Sequence& sequence);
+  void finish_loads();
 
   // A step (scheduler.cpp).
   void plan_decodes(Plan& plan);
@@ -92,8 +104,10 @@ class Scheduler {
   Sequence* next_to_preempt() const;
   void preempt(Sequence& sequence);
   void publish(const Sequence& sequence);
+  void keep(const Sequence& sequence);
 
   PagePool& pool_;
+  std::shared_ptr<PrefixStore> store_;
   PrefixIndex prefixes_;
   int64_t chunk_;
   int64_t prefill_budget_;

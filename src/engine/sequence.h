@@ -2,9 +2,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include "cache/prefix_store.h"
 #include "cache/sequence_cache.h"
 #include "engine/client_service.h"
 #include "engine/engine.h"
@@ -34,7 +36,7 @@ struct Sequence {
   /// Whether it may have a part in a step. What is to hold a sequence back for a while is asked here and
   /// nowhere else: it then keeps its place and its pages, nobody waits for what it would compute, and it goes
   /// on in the step after.
-  bool advances() const { return !paused; }
+  bool advances() const { return !paused && load == nullptr; }
   /// How many leading tokens' rows may come from elsewhere. The last token is always computed, for its
   /// logits; and for a mean over all tokens, those that are not in it yet.
   int64_t n_shareable() const { return request.pooling == Pooling::kMean ? n_pooled : n_tokens() - 1; }
@@ -58,6 +60,8 @@ struct Sequence {
   int64_t n_overtaken = 0;   ///< later ones that were admitted before it
   SequenceId awaited = 0;    ///< it waits for this one to compute
   int64_t awaited_rows = 0;  ///<   so many rows, which it will share; 0: for none
+  std::unique_ptr<PageLoad> load;  ///< into pages behind its rows; declared after `cache`, which has them
+  bool load_counts = false;        ///< what is loaded counts as found: it was admitted for the first time
   std::chrono::steady_clock::time_point submitted = std::chrono::steady_clock::now();
 };
 

@@ -63,6 +63,7 @@ class Model {
   ~Model();
 
   const Config& config() const { return config_; }
+  bool has_checkpoint() const { return checkpoint_ != nullptr; }
   const Checkpoint& checkpoint() const { return *checkpoint_; }
   /// Null when the checkpoint has no tokenizer.
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }

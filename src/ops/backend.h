@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -36,6 +37,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
+  /// What its results' last bits depend on: rows computed under another text are not these rows.
+  virtual std::string numerics() const { return std::string(name()); }
   /// Threads that it computes with: others that prepare work for it take no more.
   virtual int n_threads() const { return 1; }
 
