@@ -129,7 +129,7 @@ class Comparison:
 
     def ours(self, what):
         command = [self.o.mla, "serve", "-m", self.model, "--host", "127.0.0.1", "--port", str(self.o.port), "--threads", str(self.o.threads),
-                   "--context", str(TOKENS[what]), "--max-per-peer", str(CLIENTS + 8)]
+                   "--cache-tokens", str(TOKENS[what]), "--max-connections-per-peer", str(CLIENTS + 8), "--quiet"]
         if what == "restart":
             command += ["--disk-cache", str(self.folder / "cache")]
         return Server("mla", command + shlex.split(self.o.mla_flags), self.o.port, self.log)
