@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "text/utf8.h"
 
@@ -93,13 +94,15 @@ Result<AddedTokens> AddedTokens::make(std::vector<AddedToken> tokens, const Norm
   std::vector<std::pair<std::string, int32_t>> raw, normalized;
   for (size_t i = 0; i < added.tokens_.size(); ++i) {
     const AddedToken& token = added.tokens_[i];
-    if (token.content.size() > kMaxContent) {
-      return Error::invalid_file(fmt::format("added token {} has {} bytes, expected at most {}", token.id,
-                                             token.content.size(), kMaxContent));
-    }
+    const auto refuse = [&](size_t n_bytes) {
+      return Error::invalid_file(
+          fmt::format("added token {} has {} bytes, expected at most {}", token.id, n_bytes, kMaxContent));
+    };
+    if (token.content.size() > kMaxContent) return refuse(token.content.size());
     const bool changes = token.normalized && !normalizer.identity();
-    (token.normalized ? normalized : raw)
-        .emplace_back(changes ? normalizer.apply(token.content) : token.content, static_cast<int32_t>(i));
+    std::string content = changes ? normalizer.apply(token.content) : token.content;
+    if (content.size() > kMaxContent) return refuse(content.size());
+    (token.normalized ? normalized : raw).emplace_back(std::move(content), static_cast<int32_t>(i));
   }
   added.raw_ = PrefixMatcher(std::move(raw));
   added.normalized_ = PrefixMatcher(std::move(normalized));

@@ -1,12 +1,16 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "text/tokenizer_json.h"
 #include "text/utf8.h"
 
 namespace mla::tokenizer_json {
 namespace {
 
-constexpr int kMaxDepth = 8;  // of sections inside sections
+constexpr int kMaxDepth = 8;         // of sections inside sections
+constexpr size_t kMaxSteps = 64;     // of a normalizer or a pre-tokenizer: each is a pass over the text
+constexpr size_t kMaxGrowth = 1024;  // times that normalizing may make a text longer
 
 Error unsupported(const char* section, const std::string& type) {
   return Error::invalid_file(fmt::format("{} of type \"{}\" is not supported", section, type));
@@ -39,6 +43,45 @@ std::optional<UnicodeForm> unicode_form(std::string_view type) {
   if (type == "NFKC") return UnicodeForm::kNfkc;
   if (type == "NFKD") return UnicodeForm::kNfkd;
   return std::nullopt;
+}
+
+/// A bound on how many times longer a rule makes a text. Ten that replace "a" by "aa" make it a thousand
+/// times as long, and sixty would fill any memory.
+size_t growth(const NormalizerRule& rule) {
+  struct Bound {
+    size_t operator()(const PrependRule& r) const { return r.text.size() + 1; }
+    size_t operator()(const ReplaceRule& r) const {
+      return r.text.size() + 1;
+    }  // it may match nothing, at every byte
+    size_t operator()(const ReplaceTextRule& r) const {
+      return r.from.empty() ? 1 : (std::max(r.to.size(), r.from.size()) + r.from.size() - 1) / r.from.size();
+    }
+    size_t operator()(const UnicodeRule& r) const {
+      return r.form == UnicodeForm::kNfc || r.form == UnicodeForm::kNfd ? 3 : 11;
+    }
+    size_t operator()(const LowercaseRule&) const { return 2; }
+    size_t operator()(const CollapseSpacesRule&) const { return 1; }
+    size_t operator()(const StripAccentsRule&) const { return 1; }
+    size_t operator()(const StripRule&) const { return 1; }
+  };
+  return std::visit(Bound{}, rule);
+}
+
+Status check_growth(const std::vector<NormalizerRule>& rules) {
+  if (rules.size() > kMaxSteps) {
+    return Error::invalid_file(
+        fmt::format("there are {} normalizers, expected at most {}", rules.size(), kMaxSteps));
+  }
+  size_t times = 1;
+  for (const NormalizerRule& rule : rules) {
+    const size_t more = growth(rule);
+    if (more > kMaxGrowth / times) {
+      return Error::invalid_file(
+          fmt::format("the normalizers can make a text more than {} times as long", kMaxGrowth));
+    }
+    times *= more;
+  }
+  return {};
 }
 
 Status append_normalizer(const Json& normalizer, int depth, std::vector<NormalizerRule>& rules) {
@@ -118,6 +161,9 @@ class PreTokenizerReader {
       MLA_ASSIGN(const Json* members, sequence_members(section, "pretokenizers"));
       for (const Json& inner : *members) MLA_TRY(append(inner, depth + 1));
       return {};
+    }
+    if (steps_.size() >= kMaxSteps) {
+      return Error::invalid_file(fmt::format("there are more than {} pre-tokenizers", kMaxSteps));
     }
     if (spelling_pending_) steps_.emplace_back(ByteSpellingStep{});
     spelling_pending_ = false;
@@ -233,6 +279,7 @@ Result<bool> bool_member(const Json& object, const char* name, bool fallback) {
 Result<Normalizer> read_normalizer(const Json& normalizer) {
   std::vector<NormalizerRule> rules;
   MLA_TRY(append_normalizer(normalizer, 0, rules));
+  MLA_TRY(check_growth(rules));
   return Normalizer(std::move(rules));
 }
 

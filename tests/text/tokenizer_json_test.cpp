@@ -259,5 +259,36 @@ TEST(TokenizerJson, RefusesWhatItDoesNotSupportByName) {
   EXPECT_THAT(refusal(with("/normalizer", deep)), HasSubstr("nested too deeply"));
 }
 
+// Each rule of such a file is harmless, and together they would fill any memory or take for ever.
+TEST(TokenizerJson, RefusesNormalizersThatMultiply) {
+  const auto sequence = [](const json& rule, int n) {
+    json rules = json::array();
+    for (int i = 0; i < n; ++i) rules.push_back(rule);
+    return json{{"type", "Sequence"}, {"normalizers", rules}};
+  };
+  const json twice = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  EXPECT_TRUE(load(with("/normalizer", sequence(twice, 10))).ok());
+  EXPECT_THAT(refusal(with("/normalizer", sequence(twice, 11))), HasSubstr("1024 times as long"));
+  EXPECT_THAT(refusal(with("/normalizer", sequence(twice, 60))), HasSubstr("1024 times as long"));
+  const json anywhere = {
+      {"type", "Replace"}, {"pattern", {{"Regex", "b?"}}}, {"content", std::string(40, 'b')}};
+  EXPECT_THAT(refusal(with("/normalizer", sequence(anywhere, 2))), HasSubstr("1024 times as long"));
+  const json prepend = {{"type", "Prepend"}, {"prepend", std::string(2000, 'b')}};
+  EXPECT_THAT(refusal(with("/normalizer", prepend)), HasSubstr("1024 times as long"));
+  EXPECT_THAT(refusal(with("/normalizer", sequence({{"type", "NFKC"}}, 3))), HasSubstr("1024 times as long"));
+
+  const json strip = {{"type", "Strip"}};
+  EXPECT_TRUE(load(with("/normalizer", sequence(strip, 64))).ok());
+  EXPECT_THAT(refusal(with("/normalizer", sequence(strip, 65))), HasSubstr("65 normalizers"));
+  json digits = json::array();
+  for (int i = 0; i < 70; ++i) digits.push_back({{"type", "Digits"}});
+  EXPECT_THAT(refusal(with("/pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", digits}})),
+              HasSubstr("more than 64 pre-tokenizers"));
+
+  json long_token = with("/normalizer", sequence(twice, 10));
+  long_token["added_tokens"] = {{{"id", 257}, {"content", std::string(5, 'a')}, {"normalized", true}}};
+  EXPECT_THAT(refusal(long_token), HasSubstr("has 5120 bytes, expected at most 4096"));
+}
+
 }  // namespace
 }  // namespace mla
