@@ -2,9 +2,23 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/utf8.h"
+
 namespace mla::server {
+namespace {
 
 using Json = nlohmann::ordered_json;
+
+/// Messages may quote what the client or a file said, which can be as long as a body.
+std::string shortened(const std::string& text) {
+  constexpr size_t kMost = 1024;
+  if (text.size() <= kMost) return text;
+  size_t length = kMost;
+  while (length > kMost - 4 && !next_utf8(std::string_view(text).substr(length)).valid) --length;  // not inside a character
+  return text.substr(0, length) + "...";
+}
+
+}  // namespace
 
 ApiError api_error(const Error& error) {
   switch (error.kind) {
@@ -34,13 +48,13 @@ Rejection rejection_of(const ApiError& error) {
 }
 
 std::string error_json(const ApiError& error) {
-  const auto text_or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
+  const auto text_or_null = [](const std::string& text) { return text.empty() ? Json() : Json(shortened(text)); };
   const Json document = {{"error",
-                          {{"message", error.message},
+                          {{"message", shortened(error.message)},
                            {"type", error.type},
                            {"param", text_or_null(error.param)},
                            {"code", text_or_null(error.code)}}}};
-  // Messages may quote what the client or a file said.
+  // What is quoted may be no UTF-8.
   return document.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
