@@ -35,7 +35,7 @@ struct LanguageModelInfo {
   int64_t n_vocab = 0;
   int64_t n_context = 0;  ///< longest sequence that the model was made for
   bool has_tokenizer = false;
-  bool has_chat_format = false;
+  bool has_chat_format = false;  ///< a chat template that can be read: tokenize_chat() works
   CacheShape cache;
 };
 

@@ -12,6 +12,7 @@
 #include "text/jinja/interpreter.h"
 #include "text/jinja/parser.h"
 #include "text/tokenizer.h"
+#include "text/utf8.h"
 
 namespace mla {
 
@@ -30,8 +31,14 @@ using jinja::Position;
 using jinja::Text;
 using jinja::Value;
 
+/// Messages may quote what people wrote.
+std::string shortened(std::string_view message) {
+  constexpr size_t kMost = 1000;
+  return replace_invalid_utf8(message.substr(0, kMost)) + (message.size() > kMost ? "..." : "");
+}
+
 std::string located(Position at, std::string_view message) {
-  return fmt::format("chat template, line {}, column {}: {}", at.line, at.column, message);
+  return fmt::format("chat template, line {}, column {}: {}", at.line, at.column, shortened(message));
 }
 
 /// JSON as values of a template, all of whose strings people wrote.
@@ -161,14 +168,14 @@ Result<RenderedChat> ChatTemplate::render(const Input& input) const try {
     Converter convert(heap);
     set_variables(interpreter, convert, input);
   } catch (const Failure& failure) {
-    return Error::usage(fmt::format("chat: {}", failure.what()));
+    return Error::usage(fmt::format("chat: {}", shortened(failure.what())));
   }
   try {
     Text text = interpreter.run();
     return RenderedChat{std::move(text.bytes), std::move(text.foreign)};
   } catch (const jinja::Refusal& refusal) {
     return Error::usage(
-        fmt::format("the model's chat template refuses this conversation: {}", refusal.what()));
+        fmt::format("the model's chat template refuses this conversation: {}", shortened(refusal.what())));
   } catch (const Failure& failure) {
     return Error::usage(located(interpreter.position(), failure.what()));
   }

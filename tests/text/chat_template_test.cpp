@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "support/paths.h"
@@ -76,6 +78,50 @@ TEST(ChatTemplate, RendersWhatTheTemplatesRender) {
       if (text.starts_with(bos_eos.first)) text.remove_prefix(bos_eos.first.size());  // the golden is without
       EXPECT_EQ(text, c.at("text").get<std::string>()) << name;
     }
+  }
+}
+
+// tests/golden/make_chat.py: tools, calls and their results, thoughts, several turns, none, arguments; as jinja2 renders
+// them, or refuses to.
+TEST(ChatTemplate, RendersToolsAndTurnsAsJinjaDoes) {
+  const Json golden = read_json(test::golden("text/chat_templates.json"));
+  ASSERT_EQ(golden.at("templates").size(), 12U);
+  for (const auto& entry : golden.at("templates")) {
+    const std::string name = entry.at("name");
+    std::ifstream in(test::golden("text/chat/" + name + ".jinja"));
+    const std::string source{std::istreambuf_iterator<char>(in), {}};
+    const auto parsed = ChatTemplate::parse(source);
+    ASSERT_TRUE(parsed.ok()) << name << ": " << parsed.error().message;
+    for (const auto& c : entry.at("cases")) {
+      const auto chat = parsed->render({.messages = golden.at("conversations").at(c.at("conversation").get<size_t>()),
+                                        .tools = c.contains("tools") ? &c.at("tools") : nullptr,
+                                        .add_generation_prompt = c.value("add_generation_prompt", true),
+                                        .arguments = c.contains("arguments") ? &c.at("arguments") : nullptr,
+                                        .bos_token = entry.at("bos_token"),
+                                        .eos_token = entry.at("eos_token")});
+      const std::string which = name + ", conversation " + c.at("conversation").dump();
+      ASSERT_EQ(chat.ok(), c.contains("text")) << which << ": " << (chat.ok() ? chat->text : chat.error().message);
+      if (chat.ok()) {
+        EXPECT_EQ(chat->text, c.at("text").get<std::string>()) << which;
+      } else {
+        EXPECT_EQ(chat.error().kind, ErrorKind::kUsage) << which;
+      }
+    }
+  }
+}
+
+// Every byte of a message that a template shows is foreign, and no byte of its own text.
+TEST(ChatTemplate, MarksPeoplesTextInEveryTemplate) {
+  const Json golden = read_json(test::golden("text/chat_templates.json"));
+  const std::string mine = "\uE000mine\uE000";
+  const Json messages = {{{"role", "user"}, {"content", mine}}, {{"role", "assistant"}, {"content", mine}}, {{"role", "user"}, {"content", mine}}};
+  for (const auto& entry : golden.at("templates")) {
+    std::ifstream in(test::golden("text/chat/" + entry.at("name").get<std::string>() + ".jinja"));
+    const std::string source{std::istreambuf_iterator<char>(in), {}};
+    const auto chat = ChatTemplate::parse(source)->render({.messages = messages, .bos_token = "<s>", .eos_token = "</s>"});
+    ASSERT_TRUE(chat.ok()) << chat.error().message;
+    ASSERT_EQ(chat->foreign.size(), 3U) << entry.at("name");
+    for (const TextSpan& span : chat->foreign) EXPECT_EQ(chat->text.substr(span.begin, span.end - span.begin), mine);
   }
 }
 
@@ -167,6 +213,141 @@ TEST(ChatTemplate, KnowsNoClock) {
 
 TEST(ChatTemplate, RefusesAHugeSource) {
   EXPECT_EQ(render("{{ 1 }}", user("x"), {.max_source = 6}), "error: chat template: 7 bytes, expected at most 6");
+}
+
+// ------------------------------------------------------------------------------------------------------------ limits
+
+/// The error of a template that asks for too much (failure-modes TK07): quick, of the user's kind, with its place.
+std::string refusal(std::string_view source, const ChatTemplateLimits& limits = {}) {
+  const auto parsed = ChatTemplate::parse(source, limits);
+  if (!parsed.ok()) {
+    EXPECT_EQ(parsed.error().kind, ErrorKind::kInvalidFile);
+    return parsed.error().message;
+  }
+  const auto chat = parsed->render({.messages = user("x")});
+  EXPECT_FALSE(chat.ok()) << chat->text.size() << " bytes";
+  if (chat.ok()) return {};
+  EXPECT_EQ(chat.error().kind, ErrorKind::kUsage);
+  EXPECT_THAT(chat.error().message, HasSubstr("chat template, line "));
+  return chat.error().message;
+}
+
+std::string repeated(std::string_view text, int times) {
+  std::string out;
+  for (int i = 0; i < times; ++i) out += text;
+  return out;
+}
+
+TEST(ChatTemplateLimits, EndALoopThatWouldNot) {
+  const std::string nested = "{% for a in range(100000) %}{% for b in range(100000) %}{% for c in range(9) %}\n"
+                             "{% if a + b + c < 0 %}x{% endif %}{% endfor %}{% endfor %}{% endfor %}";
+  EXPECT_THAT(refusal(nested), HasSubstr("line 2, column"));
+  EXPECT_THAT(refusal(nested), HasSubstr("does not come to an end"));
+}
+
+TEST(ChatTemplateLimits, RefuseAHugeRange) {
+  EXPECT_THAT(refusal("{% for i in range(1000000000) %}{% endfor %}"), HasSubstr("range() of 1000000000 elements: at most 100000"));
+  EXPECT_THAT(refusal("{{ range(-9223372036854775807, 9223372036854775807) }}"), HasSubstr("range() of 18446744073709551614"));
+  EXPECT_EQ(render("{{ range(100000) | length }}", user("x")), "100000");
+}
+
+TEST(ChatTemplateLimits, EndAMacroThatCallsItself) {
+  EXPECT_THAT(refusal("{% macro m() %}{{ m() }}{% endmacro %}\n{{ m() }}"), HasSubstr("more than 200 levels deep"));
+  EXPECT_THAT(refusal("{% macro a(x) %}{{ b(x + 1) }}{% endmacro %}{% macro b(x) %}{% call a(x) %}{% endcall %}{% endmacro %}{{ a(1) }}"),
+              HasSubstr("caller"));
+}
+
+TEST(ChatTemplateLimits, RefuseDeeplyNestedSource) {
+  EXPECT_THAT(refusal("{{ " + repeated("(", 100'000) + "1" + repeated(")", 100'000) + " }}"), HasSubstr("nested more than 200 levels deep"));
+  EXPECT_THAT(refusal("{{ " + repeated("[", 100'000) + repeated("]", 100'000) + " }}"), HasSubstr("nested more"));
+  EXPECT_THAT(refusal("{{ " + repeated("not ", 100'000) + "1 }}"), HasSubstr("nested more"));
+  EXPECT_THAT(refusal("{{ " + repeated("-", 100'000) + "1 }}"), HasSubstr("nested more"));
+  EXPECT_THAT(refusal("{{ 1" + repeated(" + 1", 100'000) + " }}"), HasSubstr("nested more"));
+  EXPECT_THAT(refusal("{{ a" + repeated(".a", 100'000) + " }}"), HasSubstr("nested more"));
+  EXPECT_THAT(refusal("{{ a" + repeated("|trim", 100'000) + " }}"), HasSubstr("nested more"));
+  EXPECT_THAT(refusal("{{ a" + repeated("()", 100'000) + " }}"), HasSubstr("nested more"));
+  EXPECT_THAT(refusal("{{ 1" + repeated(" if 1 else 1", 50'000) + " }}"), HasSubstr("nested more"));
+  EXPECT_THAT(refusal(repeated("{% if 1 %}", 50'000)), HasSubstr("nested more"));
+  EXPECT_THAT(refusal("{% set " + repeated("(", 100'000) + "a" + repeated(")", 100'000) + " = 1 %}"), HasSubstr("nested more"));
+  EXPECT_THAT(refusal("{% filter upper" + repeated("|upper", 100'000) + " %}{% endfilter %}"), HasSubstr("nested more"));
+  EXPECT_EQ(render("{{ 1" + repeated(" + 1", 150) + " }}", user("x")), "151");
+}
+
+TEST(ChatTemplateLimits, RefuseGiantText) {
+  EXPECT_THAT(refusal("\n{{ 'x' * 1000000000 }}"), HasSubstr("line 2, column 8: the template makes too much text"));
+  EXPECT_THAT(refusal("{{ ([1] * 1000000000) | length }}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(64) %}{% set ns.s = ns.s + ns.s %}{% endfor %}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{% set ns = namespace(l=[1]) %}{% for i in range(64) %}{% set ns.l = ns.l + ns.l %}{% endfor %}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{% set ns = namespace(s='ab') %}{% for i in range(64) %}{% set ns.s = ns.s | replace('a', ns.s) %}{% endfor %}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{% set ns = namespace(l=[1]) %}{% for i in range(64) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{% for i in range(100000) %}{{ messages }}{{ 'y' * 1000 }}{% endfor %}"), HasSubstr("too much text"));
+}
+
+TEST(ChatTemplateLimits, RefuseGiantFormats) {
+  EXPECT_THAT(refusal("{{ '%*d' % (1000000000, 1) }}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{{ '%999999999999999999999d' % 1 }}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{{ '%.1000000000f' % 1.5 }}"), HasSubstr("a precision of 1000000000 digits"));
+  EXPECT_THAT(refusal("{{ '{:>1000000000}'.format(1) }}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{{ '{:.1000000000f}'.format(1.5) }}"), HasSubstr("a precision of"));
+  EXPECT_THAT(refusal("{{ 'x'.center(1000000000) }}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{{ 'x' | indent(1000000000, true) }}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{{ [1] | tojson(indent=1000000000) }}"), HasSubstr("an indent of"));
+  EXPECT_THAT(refusal("{{ [1] | batch(1000000000, 0) | list }}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{{ [1] | slice(1000000000) | list }}"), HasSubstr("too much text"));
+  EXPECT_THAT(refusal("{{ 10 ** 1000000000 }}"), HasSubstr("64 bits"));
+  EXPECT_THAT(refusal("{{ 9223372036854775807 + 1 }}"), HasSubstr("64 bits"));
+}
+
+// Long texts that are searched and compared again and again.
+TEST(ChatTemplateLimits, CountWorkOnLongTexts) {
+  const std::string loop = "{% set s = 'x' * 10000000 %}{% set t = s ~ 'y' %}{% for i in range(100000) %}";
+  EXPECT_THAT(refusal(loop + "{% if 'z' in s %}{% endif %}{% endfor %}"), HasSubstr("does not come to an end"));
+  EXPECT_THAT(refusal(loop + "{% if s.count('z') %}{% endif %}{% endfor %}"), HasSubstr("does not come to an end"));
+  EXPECT_THAT(refusal(loop + "{% if s < t %}{% endif %}{% endfor %}"), HasSubstr("does not come to an end"));
+  EXPECT_THAT(refusal(loop + "{% if s | length %}{% endif %}{% endfor %}"), HasSubstr("does not come to an end"));
+  EXPECT_THAT(refusal(loop + "{% if s | truncate(3) %}{% endif %}{% endfor %}"), HasSubstr("does not come to an end"));
+  EXPECT_THAT(refusal(loop + "{% if s | int %}{% endif %}{% endfor %}"), HasSubstr("does not come to an end"));
+  EXPECT_THAT(refusal(loop + "{% if s.strip('abcx') %}{% endif %}{% endfor %}"), HasSubstr("does not come to an end"));
+  EXPECT_THAT(refusal("{{ 'x'.strip('x' * 1000) }}"), HasSubstr("expected at most 256"));
+}
+
+// What is searched for may nearly be everywhere.
+TEST(ChatTemplateLimits, SearchInLinearTime) {
+  const std::string texts = "{% set s = 'a' * 4000000 %}{% set t = s[:2000000] ~ 'b' %}{% set u = 'b' ~ s[:2000000] %}";
+  EXPECT_EQ(render(texts + "{{ t in s }} {{ s.find(t) }} {{ s.rfind(u) }} {{ s.count(t) }} {{ s.replace(t, '') == s }} "
+                           "{{ s.split(t) | length }} {{ s.rsplit(u) | length }}", user("x")),
+            "False -1 -1 0 True 1 1");
+}
+
+TEST(ChatTemplateLimits, ShortenMessages) {
+  EXPECT_LT(refusal("{{ {}['k' * 1000000].x }}").size(), 1200U);
+  const auto parsed = ChatTemplate::parse("{{ raise_exception('no' * 1000000) }}");
+  EXPECT_LT(parsed->render({.messages = user("x")}).error().message.size(), 1200U);}
+
+TEST(ChatTemplateLimits, HoldValuesInValues) {
+  EXPECT_THAT(refusal("{% set ns = namespace(l=[]) %}{% for i in range(1000) %}{% set ns.l = [ns.l] %}{% endfor %}"), HasSubstr("more than 200 levels deep"));
+  // A namespace may hold itself; nothing that prints or compares walks into it.
+  EXPECT_EQ(render("{% set ns = namespace() %}{% set ns.me = ns %}{% set ns.l = [ns] %}{{ ns == ns.me.me.l[0] }}", user("x")), "True");
+  EXPECT_THAT(refusal("{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}"), HasSubstr("a Namespace cannot be printed"));
+  EXPECT_THAT(refusal("{% set ns = namespace() %}{% set ns.me = [ns] %}{{ ns.me | tojson }}"), HasSubstr("not JSON serializable"));
+}
+
+TEST(ChatTemplateLimits, RefuseDeepJson) {
+  Json deep = 1;
+  for (int i = 0; i < 300; ++i) deep = Json::array({std::move(deep)});
+  EXPECT_EQ(render("x", Json::array({{{"role", "user"}, {"content", deep}}})),
+            "error: chat: the conversation's JSON is nested more than 200 levels deep");
+}
+
+TEST(ChatTemplateLimits, LeaveRoomForALongConversation) {
+  Json messages = Json::array();
+  for (int i = 0; i < 500; ++i) {
+    messages.push_back({{"role", "user"}, {"content", "question " + repeated("word ", 200)}});
+    messages.push_back({{"role", "assistant"}, {"content", "<think>hm</think>" + repeated("word ", 200)}});
+  }
+  std::ifstream in(test::golden("text/chat/qwen3.jinja"));
+  const std::string source{std::istreambuf_iterator<char>(in), {}};
+  EXPECT_GT(render(source, messages).size(), size_t{1'000'000});
 }
 
 // --------------------------------------------------------------------------------------------------------------- ids

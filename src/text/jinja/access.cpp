@@ -205,8 +205,9 @@ Value item(Heap& heap, const Value& object, const Value& key) {
 
 Value slice(Heap& heap, const Value& object, const Value& start, const Value& stop, const Value& step) {
   require_defined(object);
-  if (!is_indexed(object))
-    return heap.undefined(fmt::format("{} object has no element slice", type_name(object)));
+  if (!is_indexed(object)) {
+    throw Failure(fmt::format("'{}' object is not subscriptable by a slice", type_name(object)));
+  }
   const bool is_text = object.is_string();
   const size_t size = length(heap, object);
   const auto [first, end, stride] = slice_bounds(start, stop, step, size);

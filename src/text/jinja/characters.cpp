@@ -3,6 +3,8 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 
 namespace mla::jinja {
 namespace {
@@ -14,6 +16,13 @@ size_t previous(std::string_view text, size_t end) {
     if (c.valid && c.length == n) return end - n;
   }
   return end - 1;
+}
+
+bool eight_are_ascii(std::string_view text, size_t at) {
+  if (text.size() - at < 8) return false;
+  uint64_t bytes = 0;
+  std::memcpy(&bytes, text.data() + at, sizeof bytes);
+  return (bytes & 0x8080808080808080U) == 0;
 }
 
 char32_t code_of(std::string_view character) {
@@ -45,13 +54,21 @@ void append_code(std::string& out, utf8proc_int32_t code) {
 
 size_t count_characters(std::string_view text) {
   size_t n = 0;
-  for (size_t at = 0; at < text.size(); at += character_length(text.substr(at))) ++n;
+  for (size_t at = 0; at < text.size(); ++n) {
+    for (; eight_are_ascii(text, at); at += 8) n += 8;
+    if (at == text.size()) break;
+    at += character_length(text.substr(at));
+  }
   return n;
 }
 
 size_t character_offset(std::string_view text, size_t n) {
   size_t at = 0;
-  for (; n > 0 && at < text.size(); --n) at += character_length(text.substr(at));
+  while (n > 0 && at < text.size()) {
+    const size_t step = n >= 8 && eight_are_ascii(text, at) ? 8 : 1;
+    at += step == 8 ? 8 : character_length(text.substr(at));
+    n -= step;
+  }
   return at;
 }
 
@@ -70,6 +87,21 @@ Bounds strip_bounds(std::string_view text, std::string_view set, bool left, bool
     }
     return false;
   });
+}
+
+size_t find_bytes(std::string_view text, std::string_view wanted, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  const void* hit = memmem(text.data() + from, text.size() - from, wanted.data(), wanted.size());
+  return hit == nullptr ? std::string_view::npos
+                        : static_cast<size_t>(static_cast<const char*>(hit) - text.data());
+}
+
+size_t find_last_bytes(std::string_view text, std::string_view wanted) {
+  if (wanted.size() <= 1) return text.rfind(wanted);
+  // Backwards, for want of a memmem() from the right.
+  const std::string mirrored(text.rbegin(), text.rend()), wanted_mirrored(wanted.rbegin(), wanted.rend());
+  const size_t hit = find_bytes(mirrored, wanted_mirrored);
+  return hit == std::string::npos ? hit : text.size() - hit - wanted.size();
 }
 
 size_t line_break_length(std::string_view text) {

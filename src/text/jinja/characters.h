@@ -32,6 +32,10 @@ Bounds strip_bounds(std::string_view text, bool left, bool right);
 /// The same for any of the characters in `set`.
 Bounds strip_bounds(std::string_view text, std::string_view set, bool left, bool right);
 
+/// string_view::find() and rfind() in linear time, whatever is looked for.
+size_t find_bytes(std::string_view text, std::string_view wanted, size_t from = 0);
+size_t find_last_bytes(std::string_view text, std::string_view wanted);
+
 /// Bytes of the line break that begins a text, as str.splitlines() sees them; 0 if none does.
 size_t line_break_length(std::string_view text);
 

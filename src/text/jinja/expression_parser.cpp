@@ -364,6 +364,7 @@ ExpressionPtr ExpressionParser::subscript(ExpressionPtr object) {
   ExpressionPtr start, stop, step;
   bool is_slice = false;
   const auto at_end = [&] { return stream_.at_operator("]") || stream_.at_operator(":"); };
+  if (stream_.at_operator("]")) stream_.fail_expected("an index");
   if (!at_end()) start = expression();
   if (stream_.skip_operator(":")) {
     is_slice = true;
@@ -374,7 +375,6 @@ ExpressionPtr ExpressionParser::subscript(ExpressionPtr object) {
   const std::initializer_list<const Expression*> below = {object.get(), start.get(), stop.get(), step.get()};
   if (is_slice)
     return make(at, Slice{std::move(object), std::move(start), std::move(stop), std::move(step)}, below);
-  if (start == nullptr) throw SyntaxFailure(at, "found \"]\", expected an index");
   return make(at, Item{std::move(object), std::move(start)}, below);
 }
 

@@ -129,6 +129,11 @@ CallArguments Interpreter::arguments(const ArgumentList& list) {
     for (const auto& [key, value] : named.dict->entries)
       given.keyword.emplace_back(require_string(key).bytes, value);
   }
+  constexpr size_t kMaxKeywords = 1000;
+  if (given.keyword.size() > kMaxKeywords) {
+    throw Failure(
+        fmt::format("{} keyword arguments, expected at most {}", given.keyword.size(), kMaxKeywords));
+  }
   for (size_t i = 0; i < given.keyword.size(); ++i) {
     if (given.find(given.keyword[i].first) != &given.keyword[i].second)
       throw Failure(fmt::format("keyword argument repeated: {}", given.keyword[i].first));

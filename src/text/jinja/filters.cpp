@@ -71,9 +71,10 @@ std::optional<double> as_real(const Value& input) {
   return input.is_string() ? parse_real(input.bytes()) : std::nullopt;
 }
 
-Value filter_int(Heap&, const Value& input, const CallArguments& arguments) {
+Value filter_int(Heap& heap, const Value& input, const CallArguments& arguments) {
   const auto [missing, base] = bind<2>("int", arguments, {"default", "base"});
   require_defined(input);
+  if (input.is_string()) heap.charge_scan(input.bytes().size());
   if (input.is_integral()) return Value::of(input.as_integer());
   if (input.is_string()) {
     const int64_t radix = base ? require_integer(*base) : 10;
@@ -87,9 +88,10 @@ Value filter_int(Heap&, const Value& input, const CallArguments& arguments) {
   return Value::of(static_cast<int64_t>(*real));
 }
 
-Value filter_float(Heap&, const Value& input, const CallArguments& arguments) {
+Value filter_float(Heap& heap, const Value& input, const CallArguments& arguments) {
   const auto [missing] = bind<1>("float", arguments, {"default"});
   require_defined(input);
+  if (input.is_string()) heap.charge_scan(input.bytes().size());
   const std::optional<double> real = as_real(input);
   return real ? Value::of(*real) : missing.value_or(Value::of(0.0));
 }

@@ -59,9 +59,11 @@ Value partition(Heap& heap, const Text& self, const CallArguments& arguments) {
 }
 
 /// The characters [start, end) of a string, in bytes.
-TextSpan part(const Text& self, const std::optional<Value>& start, const std::optional<Value>& end) {
+TextSpan part(Heap& heap, const Text& self, const std::optional<Value>& start,
+              const std::optional<Value>& end) {
   const auto bound = [&](const std::optional<Value>& v, size_t missing) {
     if (!v || v->is(Kind::kNone)) return missing;
+    heap.charge_scan(self.bytes.size());
     return character_offset(self.bytes, clamp_index(require_integer(*v), count_characters(self.bytes)));
   };
   const size_t begin = bound(start, 0);
@@ -72,7 +74,7 @@ template <bool kAtStart>
 Value starts_or_ends_with(Heap& heap, const Text& self, const CallArguments& arguments) {
   const auto [prefix, start, end] =
       bind<3>(kAtStart ? "startswith" : "endswith", arguments, {"prefix", "start", "end"}, 1);
-  const TextSpan span = part(self, start, end);
+  const TextSpan span = part(heap, self, start, end);
   const std::string_view text = std::string_view(self.bytes).substr(span.begin, span.end - span.begin);
   const auto matches = [&](const Value& v) {
     const std::string_view affix = require_string(v).bytes;
@@ -88,10 +90,10 @@ template <bool kFromRight, bool kMustBeThere>
 Value find(Heap& heap, const Text& self, const CallArguments& arguments) {
   const auto [sub, start, end] = bind<3>("find", arguments, {"sub", "start", "end"}, 1);
   heap.charge_scan(self.bytes.size());
-  const TextSpan span = part(self, start, end);
+  const TextSpan span = part(heap, self, start, end);
   const std::string_view text = std::string_view(self.bytes).substr(0, span.end);
   const std::string& wanted = require_string(*sub).bytes;
-  size_t hit = kFromRight ? text.rfind(wanted) : text.find(wanted, span.begin);
+  size_t hit = kFromRight ? find_last_bytes(text, wanted) : find_bytes(text, wanted, span.begin);
   if (hit != std::string_view::npos && hit < span.begin) hit = std::string_view::npos;
   if (hit != std::string_view::npos) return Value::size(count_characters(text.substr(0, hit)));
   if (kMustBeThere) throw Failure("substring not found");
@@ -101,13 +103,13 @@ Value find(Heap& heap, const Text& self, const CallArguments& arguments) {
 Value count(Heap& heap, const Text& self, const CallArguments& arguments) {
   const auto [sub, start, end] = bind<3>("count", arguments, {"sub", "start", "end"}, 1);
   heap.charge_scan(self.bytes.size());
-  const TextSpan span = part(self, start, end);
+  const TextSpan span = part(heap, self, start, end);
   const std::string_view text = std::string_view(self.bytes).substr(span.begin, span.end - span.begin);
   const std::string& wanted = require_string(*sub).bytes;
   if (wanted.empty()) return Value::size(count_characters(text) + 1);
   int64_t n = 0;
-  for (size_t at = text.find(wanted); at != std::string_view::npos;
-       at = text.find(wanted, at + wanted.size()))
+  for (size_t at = find_bytes(text, wanted); at != std::string_view::npos;
+       at = find_bytes(text, wanted, at + wanted.size()))
     ++n;
   return Value::of(n);
 }

@@ -346,7 +346,7 @@ bool contains(Heap& heap, const Value& container, const Value& item) {
       throw Failure(fmt::format("'in <string>' requires string as left operand, not {}", type_name(item)));
     }
     heap.charge_scan(container.bytes().size());
-    return container.bytes().find(item.bytes()) != std::string_view::npos;
+    return find_bytes(container.bytes(), item.bytes()) != std::string_view::npos;
   }
   if (container.is(Kind::kDict)) {
     require_hashable(item);

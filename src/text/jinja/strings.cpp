@@ -1,5 +1,7 @@
 #include "text/jinja/strings.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "text/jinja/characters.h"
@@ -106,7 +108,7 @@ Value replace(Heap& heap, const Text& text, const Text& old, const Text& by, int
     }
   } else {
     for (; left > 0; --left) {
-      const size_t hit = bytes.find(old.bytes, at);
+      const size_t hit = find_bytes(bytes, old.bytes, at);
       if (hit == std::string_view::npos) break;
       out.append(text, at, hit);
       out.append(by);
@@ -122,7 +124,7 @@ std::vector<Value> split(Heap& heap, const Text& text, const Text& separator, in
   heap.charge_scan(text.bytes.size());
   std::vector<TextSpan> cuts;
   for (size_t at = 0; cuts.size() < as_count(most);) {
-    const size_t hit = text.bytes.find(separator.bytes, at);
+    const size_t hit = find_bytes(text.bytes, separator.bytes, at);
     if (hit == std::string::npos) break;
     at = hit + separator.bytes.size();
     cuts.push_back({hit, at});
@@ -133,13 +135,15 @@ std::vector<Value> split(Heap& heap, const Text& text, const Text& separator, in
 std::vector<Value> split_from_right(Heap& heap, const Text& text, const Text& separator, int64_t most) {
   if (separator.bytes.empty()) throw Failure("empty separator");
   heap.charge_scan(text.bytes.size());
+  // In the mirrored text, from the left.
+  const std::string mirrored(text.bytes.rbegin(), text.bytes.rend());
+  const std::string wanted(separator.bytes.rbegin(), separator.bytes.rend());
   std::vector<TextSpan> cuts;
-  const size_t n = separator.bytes.size();
-  for (size_t end = text.bytes.size(); end >= n && cuts.size() < as_count(most);) {
-    const size_t hit = text.bytes.rfind(separator.bytes, end - n);
+  for (size_t at = 0; cuts.size() < as_count(most);) {
+    const size_t hit = find_bytes(mirrored, wanted, at);
     if (hit == std::string::npos) break;
-    cuts.push_back({hit, hit + n});
-    end = hit;
+    at = hit + wanted.size();
+    cuts.push_back({mirrored.size() - at, mirrored.size() - hit});
   }
   std::reverse(cuts.begin(), cuts.end());
   return pieces_between(heap, text, cuts);
@@ -153,8 +157,7 @@ std::vector<Value> split_at_space(Heap& heap, const Text& text, int64_t most) {
     if (at == bytes.size()) break;
     size_t end = at;
     if (words.size() >= as_count(most)) {
-      end = strip_bounds(bytes, false, true).end;
-      words.push_back(substring(heap, text, at, end));
+      words.push_back(substring(heap, text, at, bytes.size()));
       break;
     }
     while (end < bytes.size() &&
@@ -178,7 +181,7 @@ std::vector<Value> split_at_space_from_right(Heap& heap, const Text& text, int64
     end -= kept[i - 1].bytes().size();
   }
   end = strip_bounds(bytes.substr(0, end), false, true).end;
-  kept.insert(kept.begin(), substring(heap, text, strip_bounds(bytes, true, false).begin, end));
+  kept.insert(kept.begin(), substring(heap, text, 0, end));
   return kept;
 }
 
@@ -209,12 +212,20 @@ Value join(Heap& heap, const Text& separator, const std::vector<Value>& items) {
 }
 
 Value strip(Heap& heap, const Text& text, const Text* set, bool left, bool right) {
+  constexpr size_t kMaxSet = 256;
+  if (set != nullptr && set->bytes.size() > kMaxSet) {
+    throw Failure(fmt::format("strip: {} bytes of characters to strip, expected at most {}",
+                              set->bytes.size(), kMaxSet));
+  }
   const Bounds b = set == nullptr ? strip_bounds(text.bytes, left, right)
                                   : strip_bounds(text.bytes, set->bytes, left, right);
+  heap.charge_scan((text.bytes.size() - (b.end - b.begin)) *
+                   (set == nullptr ? 1 : 1 + set->bytes.size() / 16));
   return substring(heap, text, b.begin, b.end);
 }
 
 Value pad(Heap& heap, const Text& text, Align align, int64_t width, std::string_view fill) {
+  heap.charge_scan(text.bytes.size());
   const size_t n = count_characters(text.bytes);
   const size_t wanted = width > 0 ? static_cast<size_t>(width) : 0;
   const size_t padding = wanted > n ? wanted - n : 0;

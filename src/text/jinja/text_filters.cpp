@@ -105,6 +105,7 @@ Value filter_truncate(Heap& heap, const Value& input, const CallArguments& argum
   const auto [length, killwords, end, leeway] =
       bind<4>("truncate", arguments, {"length", "killwords", "end", "leeway"});
   const Text& text = require_string(input);
+  heap.charge_scan(text.bytes.size());
   const int64_t most = length ? require_integer(*length) : 255;
   const Value tail = end ? *end : heap.string("...");
   const auto n_tail = static_cast<int64_t>(count_characters(require_string(tail).bytes));
