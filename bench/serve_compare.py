@@ -13,6 +13,9 @@ Measures, --rounds times with the servers in turn (who begins changes every roun
 and writes every run and the ratios of the medians as one JSON document. Only one server runs at a time. Both get the same number of threads, room for
 all requests at once, continuous batching and their prefix caches; extra flags for either: --mla-flags, --peer-flags. --context-length N measures on a copy
 of the file whose metadata allows N tokens (the model that ships was trained for 512). Needs nothing but Python.
+
+Measure on a machine without other work: llama.cpp's threads wait for each other by spinning, so that anything else that runs costs it far more than it
+costs us, and the ratio would flatter.
 """
 
 import argparse
@@ -135,17 +138,18 @@ class Comparison:
         return Server("mla", command + shlex.split(self.o.mla_flags), self.o.port, self.log)
 
     def peer(self, what):
-        # One pool for all slots, so that a slot may be as long as its request is; slots for all requests at once. Continuous batching, the prompt
-        # cache in slots and in memory, and flash attention where it helps are its defaults and said here for the record.
+        # A slot for every request at once, each with a cache of its own: one pool for all (-kvu) makes every token look at every slot's rows. Continuous
+        # batching, prompt caches in slots and in memory, and flash attention where it helps are its defaults and said here for the record.
         slots = 9 if what == "intruder" else CLIENTS + 1
+        slot_tokens = (LONGEST[what] + 64 + 255) // 256 * 256
         command = [self.o.peer, "-m", self.model, "--host", "127.0.0.1", "--port", str(self.o.port), "-t", str(self.o.threads), "-tb", str(self.o.threads),
-                   "-np", str(slots), "-c", str(TOKENS[what]), "-kvu", "-cb", "--cache-prompt", "-fa", "auto", "-b", "2048", "-ub", "512", "--no-webui"]
+                   "-np", str(slots), "-c", str(slots * slot_tokens), "--no-kv-unified", "-cb", "--cache-prompt", "-fa", "auto", "-b", "2048", "-ub", "512", "--no-webui"]
         return Server("peer", command + shlex.split(self.o.peer_flags), self.o.port, self.log)
 
     def load(self, server, flags, seed=None):
         self.n_loads += 1
         seed = self.n_loads if seed is None else seed
-        command = [self.o.mla, "bench", "serve", "--url", server.url, "--json", "--quiet", "--ignore-eos", "--timeout", "3600", "--seed", str(seed)] + flags
+        command = [self.o.mla, "bench", "serve", "--url", server.url, "--json", "--ignore-eos", "--timeout", "3600", "--seed", str(seed)] + flags
         ran = subprocess.run(command, stdout=subprocess.PIPE, check=False)
         if ran.returncode != 0:
             sys.exit(f"the load ended with {ran.returncode}: {shlex.join(command)}\n{ran.stdout.decode()}")
