@@ -218,6 +218,38 @@ TEST(Run, BadSamplingValuesAndModesAreUsageErrors) {
   EXPECT_THAT(r.err, HasSubstr("64"));
 }
 
+/// A small checkpoint whose vocabulary are the bytes, with a chat template.
+fs::path checkpoint_with_template(const std::string& chat_template) {
+  const fs::path folder = test::temp_dir("template");
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"})
+    fs::copy_file(test::golden("models/llama_gqa") / name, folder / name);
+  std::ofstream(folder / "chat_template.jinja") << chat_template;
+  return folder;
+}
+
+TEST(Run, SpeaksTheCheckpointsOwnTemplate) {
+  const std::string folder = checkpoint_with_template(
+      "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('No system, please') }}{% endif %}<<{{ m.content }}>>{% endfor %}").string();
+  const auto n_prompt = [&](const std::string& flag) {
+    return json_of({"run", "-m", folder, "hi", flag, "-n", "1", "--json"})["usage"]["prompt_tokens"];
+  };
+  EXPECT_EQ(n_prompt("--chat"), 6);  // <<hi>>
+  EXPECT_LT(n_prompt("--raw"), 6);
+  const CommandResult refused = mla({"run", "-m", folder, "hi", "--system", "Be brief."});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("No system, please"));
+}
+
+TEST(Run, NeedsAReadableTemplateOnlyForAConversation) {
+  const std::string folder = checkpoint_with_template("{% if %}").string();
+  const CommandResult asked = mla({"run", "-m", folder, "hi", "--chat", "-n", "1"});
+  EXPECT_EQ(asked.exit_code, 3);
+  EXPECT_THAT(asked.err, HasSubstr("line 1, column 7"));
+  const CommandResult text = mla({"run", "-m", folder, "hi", "-n", "1"});
+  EXPECT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.err, HasSubstr("continued as text"));
+}
+
 TEST(Run, BadFilesGiveExitCodeThree) {
   const fs::path folder = test::temp_dir("bad");
   std::ofstream(folder / "empty.gguf");

@@ -209,6 +209,7 @@ TEST(ChatTemplate, NamesThePlaceOfAMistake) {
 // A day would change every prompt at midnight, and with it what a cache may share.
 TEST(ChatTemplate, KnowsNoClock) {
   EXPECT_EQ(render("{% if strftime_now is defined %}now{% else %}26 Jul 2024{% endif %}", user("x")), "26 Jul 2024");
+  EXPECT_THAT(render("{{ strftime_now('%d %b %Y') }}", user("x")), HasSubstr("strftime_now is not defined: a prompt must not change overnight"));
 }
 
 TEST(ChatTemplate, RefusesAHugeSource) {

@@ -51,6 +51,12 @@ Value Interpreter::lookup(NameId id) {
     }
   }
   const std::string& name = program_.names[id];
+  if (name == "strftime_now") {
+    return heap_.undefined(
+        "strftime_now is not defined: a prompt must not change overnight. The template asks for the day "
+        "without asking "
+        "whether it can be had");
+  }
   const Function* function = find_function(name);
   return function != nullptr ? Value::of(function) : heap_.undefined_variable(name);
 }
