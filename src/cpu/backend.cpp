@@ -19,6 +19,10 @@ constexpr int kMaxThreads = 1024;
 CpuBackend::CpuBackend(const Kernels& kernels, std::string_view name, std::string numerics, int n_threads)
     : kernels_(kernels), name_(name), numerics_(std::move(numerics)), pool_(n_threads) {}
 
+void CpuBackend::parallel(int64_t n, const std::function<void(int64_t i)>& work) {
+  for_tasks(n, 2 * kWorthWaking, [&](int64_t i, int /*thread*/) { work(i); });
+}
+
 void CpuBackend::for_tasks(int64_t n, double work, const Task& fn) {
   if (n <= 1 || work < kWorthWaking || pool_.size() == 1) {
     for (int64_t i = 0; i < n; ++i) fn(i, 0);

@@ -30,6 +30,7 @@ class CpuBackend final : public HostMemoryBackend {
   std::string_view name() const override { return name_; }
   std::string numerics() const override { return numerics_; }
   int n_threads() const override { return pool_.size(); }
+  void parallel(int64_t n, const std::function<void(int64_t i)>& work) override;
   int64_t packed_bytes(const TensorView& view) const override;  // weight.cpp
 
   // rowwise.cpp

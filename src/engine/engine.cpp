@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "base/checked.h"
@@ -105,6 +107,8 @@ struct Engine::Impl {
     std::span<const float> hidden;  ///< [hidden rows, d_model]
   };
   HostOutputs forward(const BatchBuffers& batch);
+  std::vector<std::optional<SampledToken>> sample(const std::vector<PlannedSlice>& slices,
+                                                  std::span<const float> logits);
   void advance(const std::vector<PlannedSlice>& slices, HostOutputs outputs, StepReport& report);
   void pool_states(Sequence& sequence, const PlannedSlice& slice, std::span<const float> states);
   void finish_embedding(Sequence& sequence);
@@ -275,36 +279,61 @@ Result<StepReport> Engine::step() {
   return report;
 }
 
-/// Counts the rows that the forward has stored and samples where a sequence has no pending tokens left.
-/// Everything that may run out of memory comes before the sequence changes; the rows of those not reached are
-/// stored again by the next step.
-void Engine::Impl::advance(const std::vector<PlannedSlice>& slices, HostOutputs outputs, StepReport& report) {
-  const auto take = [](std::span<const float>& values, int64_t n) {
-    const auto taken = values.first(static_cast<size_t>(n));
-    values = values.subspan(static_cast<size_t>(n));
-    return taken;
-  };
+/// Chooses the next token of every slice that completes its sequence, on the backend's threads: of a large
+/// vocabulary and many sequences this takes as long as a layer. Nothing is chosen where memory runs out; the
+/// sequence is then as it was.
+std::vector<std::optional<SampledToken>> Engine::Impl::sample(const std::vector<PlannedSlice>& slices,
+                                                              std::span<const float> logits) {
+  std::vector<Sequence*> sequences;  // of each row of logits
   for (const PlannedSlice& slice : slices) {
-    Sequence* sequence = scheduler.find(slice.id);
-    if (slice.n_hidden > 0) {
-      const auto states = take(outputs.hidden, slice.n_hidden * model->config().d_model);
-      if (sequence != nullptr) pool_states(*sequence, slice, states);
-    }
-    const auto logits = take(outputs.logits, slice.n_logits * n_vocab());
-    if (sequence == nullptr) continue;  // an earlier sequence's callback has cancelled it
-    if (!sequence->decodes()) report.n_prompt_tokens += slice.n_new;
-    if (slice.n_logits == 0) {
-      scheduler.computed(*sequence, slice.n_new);
-      if (slice.completes) finish_embedding(*sequence);
-      continue;
-    }
-    if (sequence->tokens.size() == sequence->tokens.capacity())
-      sequence->tokens.reserve(2 * sequence->tokens.size());
-    const SampledToken token = sequence->sampler.sample(logits);
-    scheduler.computed(*sequence, slice.n_new);
-    ++report.n_new_tokens;
-    accept(*sequence, token);
+    if (slice.n_logits > 0) sequences.push_back(scheduler.find(slice.id));
   }
+  std::vector<std::optional<SampledToken>> tokens(sequences.size());
+  const auto row_size = static_cast<size_t>(n_vocab());
+  model->backend().parallel(static_cast<int64_t>(sequences.size()), [&](int64_t i) {
+    const auto row = static_cast<size_t>(i);
+    Sequence& sequence = *sequences[row];
+    try {
+      if (sequence.tokens.size() == sequence.tokens.capacity())
+        sequence.tokens.reserve(2 * sequence.tokens.size());
+      tokens[row] = sequence.sampler.sample(logits.subspan(row * row_size, row_size));
+    } catch (const std::bad_alloc&) {
+      tokens[row].reset();
+    }
+  });
+  return tokens;
+}
+
+/// Counts the rows that the forward has stored, and hands out what came of them. A sequence that memory was
+/// short for stays as it was, and its rows are stored again by the next step; what a callback throws ends its
+/// own sequence. Either is thrown on when all others have got theirs.
+void Engine::Impl::advance(const std::vector<PlannedSlice>& slices, HostOutputs outputs, StepReport& report) {
+  std::vector<std::optional<SampledToken>> tokens = sample(slices, outputs.logits);
+  size_t row = 0, state = 0;
+  const auto d_model = static_cast<size_t>(model->config().d_model);
+  std::exception_ptr failure;
+  for (const PlannedSlice& slice : slices) {
+    std::optional<SampledToken>* token = slice.n_logits > 0 ? &tokens[row++] : nullptr;
+    const auto n_states = static_cast<size_t>(slice.n_hidden) * d_model;
+    const auto states = outputs.hidden.subspan(std::exchange(state, state + n_states), n_states);
+    Sequence* sequence = scheduler.find(slice.id);
+    if (sequence == nullptr) continue;  // an earlier sequence's callback has cancelled it
+    try {
+      if (token != nullptr && !*token) throw std::bad_alloc();
+      if (!sequence->decodes()) report.n_prompt_tokens += slice.n_new;
+      if (n_states > 0) pool_states(*sequence, slice, states);
+      scheduler.computed(*sequence, slice.n_new);
+      if (token != nullptr) {
+        ++report.n_new_tokens;
+        accept(*sequence, **token);
+      } else if (slice.completes) {
+        finish_embedding(*sequence);
+      }
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
 }
 
 /// Adds the states of a slice, [slice.n_hidden, d_model], to what a sequence has gathered; those of a mean

@@ -22,7 +22,7 @@ struct EngineOptions {
   int64_t chunk = 512;  ///< prompt tokens of one sequence that go through one step
   /// Prompt tokens of all sequences in a step while others generate: what an answer's next token may have to
   /// wait for
-  int64_t prefill_budget = 256;
+  int64_t prefill_budget = 128;
   int64_t max_batch_tokens = 1024;  ///< tokens of one step; also the most sequences that run at once
   MlaForm mla_form = MlaForm::kAuto;
   bool share_prefixes = true;  ///< sequences with equal beginnings share full pages
@@ -46,7 +46,8 @@ struct Request {
   std::string prefix_namespace;
   /// Called inside step() for each new token, a stop token included. Return false to end the sequence (a stop
   /// string was seen). It may submit and cancel, but not step or evaluate. When it throws, the sequence ends
-  /// as cancelled and the exception leaves step(): std::bad_alloc as its error, others as they are.
+  /// as cancelled, and when the others have got theirs the exception leaves step() (of several, one): std::bad_alloc as
+  /// its error, others as they are.
   std::function<bool(const SampledToken&)> on_token;
   /// Anything but kNone: no token is generated (sampling, limits and stops are not read), on_embedding is
   /// called once with [d_model] values, under the rules of on_token, and the sequence ends with reason kStop.

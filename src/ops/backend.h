@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -41,6 +42,11 @@ class Backend {
   virtual std::string numerics() const { return std::string(name()); }
   /// Threads that it computes with: others that prepare work for it take no more.
   virtual int n_threads() const { return 1; }
+  /// Calls work(i) for every i in [0, n) on those threads, which have nothing else to do between operations; returns when all
+  /// are done. `work` must not throw nor call the backend.
+  virtual void parallel(int64_t n, const std::function<void(int64_t i)>& work) {
+    for (int64_t i = 0; i < n; ++i) work(i);
+  }
 
   // -- memory -------------------------------------------------------------------------------------------------------
   /// Brings a weight of rank 1, 2 or 3 into this backend's layout. The view's bytes must outlive the Weight (a backend

@@ -92,6 +92,9 @@ std::string_view ProfilingBackend::name() const {
 int ProfilingBackend::n_threads() const {
   return measured_->n_threads();
 }
+void ProfilingBackend::parallel(int64_t n, const std::function<void(int64_t i)>& work) {
+  measured_->parallel(n, work);
+}
 int64_t ProfilingBackend::packed_bytes(const TensorView& view) const {
   return measured_->packed_bytes(view);
 }

@@ -41,6 +41,7 @@ class ProfilingBackend final : public Backend {
 
   std::string_view name() const override;
   int n_threads() const override;
+  void parallel(int64_t n, const std::function<void(int64_t i)>& work) override;
   int64_t packed_bytes(const TensorView& view) const override;
   Result<Weight> pack(const TensorView& view) override;
   Result<Weight> pack_stack(std::span<const TensorView> matrices) override;

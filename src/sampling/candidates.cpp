@@ -58,14 +58,20 @@ float sane_logit(float logit) {
 }
 
 int32_t highest_logit(std::span<const float> logits) {
-  int32_t best = -1;
-  float highest = kMinusInfinity;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (!(logits[i] > highest)) continue;  // false for NaN
-    highest = logits[i];
-    best = static_cast<int32_t>(i);
+  // The maximum of every lane first: the inner loop becomes vector instructions. Comparisons with NaN are false.
+  constexpr size_t kLanes = 16;
+  std::array<float, kLanes> highest_of_lane;
+  highest_of_lane.fill(kMinusInfinity);
+  size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes) {
+    const float* values = logits.data() + i;
+    for (size_t lane = 0; lane < kLanes; ++lane)
+      highest_of_lane[lane] = values[lane] > highest_of_lane[lane] ? values[lane] : highest_of_lane[lane];
   }
-  return best;
+  float highest = *std::max_element(highest_of_lane.begin(), highest_of_lane.end());
+  for (; i < logits.size(); ++i) highest = logits[i] > highest ? logits[i] : highest;
+  if (highest == kMinusInfinity) return -1;
+  return static_cast<int32_t>(std::find(logits.begin(), logits.end(), highest) - logits.begin());
 }
 
 float kth_highest(std::span<const float> logits, int64_t k) {
