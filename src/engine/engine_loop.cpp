@@ -29,7 +29,7 @@ class ThreadedLoop final : public EngineLoop {
  public:
   ThreadedLoop(std::unique_ptr<Engine> engine, EngineLoopOptions options)
       : engine_(std::move(engine)), options_(std::move(options)) {
-    publish_status();
+    publish_status(true);
     thread_ = std::thread([this] { work(); });
   }
   ~ThreadedLoop() override {
@@ -78,7 +78,7 @@ class ThreadedLoop final : public EngineLoop {
   void report_finished();
   void give_up_after(const Error& error);
   void end(Id id, const std::optional<Error>& error);
-  void publish_status();
+  void publish_status(bool idle);
 
   const std::unique_ptr<Engine> engine_;
   const EngineLoopOptions options_;
@@ -94,8 +94,10 @@ class ThreadedLoop final : public EngineLoop {
   bool stops_ = false;
 
   // The loop's thread alone.
-  std::map<Id, Live> live_;     ///< entries stay where they are until their end
-  bool failed_before_ = false;  ///< the step before this one failed
+  std::map<Id, Live> live_;  ///< entries stay where they are until their end
+  int64_t n_published_ = 0;
+  int64_t n_reusable_pages_ = 0;  ///< as it was when it was last counted
+  bool failed_before_ = false;    ///< the step before this one failed
 
   std::thread thread_;  ///< last: it uses all of the above
 };
@@ -151,7 +153,7 @@ void ThreadedLoop::work() {
     for (Command& command : commands) carry_out(command);
     commands.clear();
     idle = !step();
-    publish_status();
+    publish_status(idle);
   }
   while (!live_.empty()) end(live_.begin()->first, std::nullopt);
 }
@@ -295,14 +297,15 @@ void ThreadedLoop::end(Id id, const std::optional<Error>& error) {
     live.on_end(status.ok() ? *status : SequenceStatus{.finished = true}, live.error ? live.error : error);
 }
 
-void ThreadedLoop::publish_status() {
-  const int64_t n_reusable = engine_->n_reusable_pages();
+void ThreadedLoop::publish_status(bool idle) {
+  constexpr int64_t kSteps = 16;  // counting goes through the whole index: not in every step
+  if (idle || n_published_++ % kSteps == 0) n_reusable_pages_ = engine_->n_reusable_pages();
   const std::lock_guard lock(mutex_);
   status_ = {.n_running = engine_->n_running(),
              .n_waiting = engine_->n_waiting(),
              .n_pages = engine_->cache().n_pages(),
              .n_used_pages = engine_->cache().n_used(),
-             .n_reusable_pages = n_reusable};
+             .n_reusable_pages = n_reusable_pages_};
 }
 
 }  // namespace

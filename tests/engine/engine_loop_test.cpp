@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <mutex>
 #include <random>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "support/fake_model.h"
@@ -296,6 +299,133 @@ TEST_F(EngineLoopTest, ReportsStepsAndStatus) {
   EXPECT_EQ(status.n_used_pages, 2);
   EXPECT_EQ(status.n_reusable_pages, 2);
   EXPECT_EQ(loop_->max_sequence_tokens(), 2000);
+}
+
+// -- everything at once
+// -------------------------------------------------------------------------------------------------------------------
+
+/// What one of the threads below asks for, and what must come of it.
+struct Asked {
+  std::shared_ptr<Outcome> outcome = std::make_shared<Outcome>();
+  EngineLoop::Id id = 0;
+  std::vector<int32_t> expected;
+  bool cancelled = false;
+};
+
+/// Submits, cancels, pauses and resumes at random, with prompts that begin alike, as one client in one of two
+/// namespaces.
+class RandomClient {
+ public:
+  RandomClient(EngineLoop& loop, const Config& config, uint64_t seed,
+               std::vector<std::vector<int32_t>> beginnings)
+      : loop_(loop), config_(config), random_(seed), beginnings_(std::move(beginnings)) {}
+
+  void act() {
+    const uint64_t kind = random_() % 10;
+    if (kind < 4 || all_.empty()) return ask();
+    Asked& one = all_[random_() % all_.size()];
+    if (kind == 4) {
+      one.cancelled = true;
+      loop_.cancel(one.id);
+    } else if (kind < 7) {
+      loop_.pause(one.id);
+    } else if (kind < 9) {
+      loop_.resume(one.id);
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(random_() % 500));
+    }
+  }
+  /// Returns how many were answered to the end.
+  int64_t finish() {
+    int64_t n_whole = 0;
+    for (Asked& one : all_) loop_.resume(one.id);
+    for (Asked& one : all_) {
+      one.outcome->ended.get_future().wait();
+      EXPECT_EQ(one.outcome->n_ends, 1);
+      EXPECT_FALSE(one.outcome->error);
+      const std::vector<int32_t>& got = one.outcome->tokens;
+      const bool whole = one.outcome->status.reason == FinishReason::kLength;
+      EXPECT_TRUE(whole || one.cancelled);
+      if (got.size() > one.expected.size()) {
+        ADD_FAILURE() << "job " << one.id << " says too much";
+        continue;
+      }
+      EXPECT_TRUE(std::equal(got.begin(), got.end(), one.expected.begin())) << "job " << one.id;
+      if (whole) {
+        EXPECT_EQ(got.size(), one.expected.size());
+      }
+      n_whole += whole ? 1 : 0;
+    }
+    return n_whole;
+  }
+
+ private:
+  void ask() {
+    std::vector<int32_t> prompt = beginnings_[random_() % beginnings_.size()];
+    prompt.resize(random_() % prompt.size());
+    for (uint64_t n = 1 + random_() % 20; n > 0; --n)
+      prompt.push_back(static_cast<int32_t>(random_() % static_cast<uint64_t>(config_.n_vocab)));
+    const int64_t n_new = 1 + static_cast<int64_t>(random_() % 100);
+    const SamplingParams sampling{.temperature = random_() % 2 == 0 ? 0.0F : 1.0F,
+                                  .repetition_penalty = random_() % 3 == 0 ? 1.2F : 1.0F,
+                                  .seed = random_()};
+    Asked one;
+    one.expected = fake_answer(config_, prompt, sampling, n_new);
+    EngineLoop::Job job{
+        {.prompt = prompt,
+         .sampling = sampling,
+         .max_new_tokens = n_new,
+         .client = std::to_string(random_() % 3),
+         .prefix_namespace = random_() % 2 == 0 ? "a" : "b"},
+        [outcome = one.outcome](const SequenceStatus& status, const std::optional<Error>& error) {
+          outcome->status = status;
+          outcome->error = error;
+          if (++outcome->n_ends == 1) outcome->ended.set_value();
+        }};
+    job.request.on_token = [outcome = one.outcome](const SampledToken& t) {
+      outcome->tokens.push_back(t.token);
+      return true;
+    };
+    auto id = loop_.submit(std::move(job));
+    if (!id.ok()) {
+      EXPECT_EQ(id.error().kind, ErrorKind::kBusy);
+      return;
+    }
+    one.id = *id;
+    all_.push_back(std::move(one));
+  }
+
+  EngineLoop& loop_;
+  const Config& config_;
+  std::mt19937_64 random_;
+  std::vector<std::vector<int32_t>> beginnings_;
+  std::vector<Asked> all_;
+};
+
+TEST_F(EngineLoopTest, RandomClientsOfAPoolTooSmallGetExactAnswersAndLeakNothing) {
+  std::atomic<int64_t> n_preemptions = 0;
+  start({.cache_format = RowFormat::kF32,
+         .max_tokens = 20 * kPageRows,
+         .chunk = 48,
+         .prefill_budget = 24,
+         .max_batch_tokens = 64},
+        {.max_waiting = 200,
+         .on_step = [&](const StepReport& report, double) { n_preemptions += report.n_preemptions; }});
+  const std::vector<std::vector<int32_t>> beginnings{random_ids(5 * kPageRows),
+                                                     random_ids(3 * kPageRows + 30), random_ids(40)};
+  std::atomic<int64_t> n_whole = 0;
+  std::vector<std::thread> threads;
+  for (uint64_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      RandomClient client(*loop_, fake_.config, 1000 + t, beginnings);
+      for (int i = 0; i < 400; ++i) client.act();
+      n_whole += client.finish();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_GT(n_whole, 50);
+  EXPECT_GT(n_preemptions, 0);
+  expect_no_leak();
 }
 
 }  // namespace

@@ -345,5 +345,66 @@ TEST_F(SchedulerTest, CancelsWhateverState) {
   }
 }
 
+// -- everything at once
+// -------------------------------------------------------------------------------------------------------------------
+
+TEST_F(SchedulerTest, AStepIsEmptyOnlyWhenAllThatIsLeftIsPaused) {
+  make({.cache_format = RowFormat::kF32,
+        .max_tokens = 20 * kPageRows,
+        .chunk = 48,
+        .prefill_budget = 24,
+        .max_batch_tokens = 64});
+  const std::vector<std::vector<int32_t>> beginnings{random_ids(5 * kPageRows),
+                                                     random_ids(3 * kPageRows + 30)};
+  struct Live {
+    SequenceId id;
+    std::vector<int32_t> expected;
+    bool paused = false;
+  };
+  std::vector<Live> live;
+  int64_t n_empty = 0, n_finished = 0;
+  for (int op = 0; op < 8000; ++op) {
+    const uint64_t kind = random_() % 16;
+    if (kind == 0 && live.size() < 60) {
+      std::vector<int32_t> prompt = beginnings[random_() % 2];
+      prompt.resize(random_() % prompt.size());
+      prompt.push_back(static_cast<int32_t>(random_() % 40));
+      const int64_t n_new = 1 + static_cast<int64_t>(random_() % 100);
+      const SequenceId id = submit(Request{.prompt = prompt,
+                                           .max_new_tokens = n_new,
+                                           .client = std::to_string(random_() % 3),
+                                           .prefix_namespace = random_() % 2 == 0 ? "a" : "b"});
+      live.push_back({id, fake_answer(fake_.config, prompt, {}, n_new)});
+    } else if (kind < 4 && !live.empty()) {
+      Live& one = live[random_() % live.size()];
+      one.paused = kind > 1;
+      one.paused ? engine_->pause(one.id) : engine_->resume(one.id);
+      if (kind == 3 && random_() % 8 == 0) engine_->cancel(one.id);
+    } else {
+      const StepReport report = step();
+      if (report.n_prompt_tokens + report.n_new_tokens == 0) {
+        ++n_empty;
+        for (const Live& one : live)
+          ASSERT_TRUE(one.paused || status(one.id).finished) << "stalled at " << op;
+      }
+    }
+    std::erase_if(live, [&](const Live& one) {
+      const SequenceStatus now = status(one.id);
+      if (!now.finished) return false;
+      if (now.reason == FinishReason::kLength) {
+        EXPECT_EQ(answer(one.id), one.expected);
+      }
+      ++n_finished;
+      return true;
+    });
+  }
+  EXPECT_GT(n_finished, 80);
+  EXPECT_GT(n_empty, 0);
+  EXPECT_GT(preemptions_, 20);
+  for (const Live& one : live) engine_->resume(one.id);
+  run();
+  expect_no_leak();
+}
+
 }  // namespace
 }  // namespace mla
