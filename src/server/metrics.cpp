@@ -35,6 +35,7 @@ const Buckets kPromptSeconds = {0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20
 /// Dense where people notice: between a smooth stream and one that stalls.
 const Buckets kTokenSeconds = {0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10};
 const Buckets kRequestSeconds = {0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800};
+const Buckets kLengths = {1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144};
 const Buckets kTokens = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
 
 Counter& counter(Registry& registry, const char* name, const char* help) {
@@ -110,6 +111,8 @@ struct Metrics::Impl {
   Histogram& prefill = histogram(registry, "mla_request_prefill_time_seconds", "From the begin of the prompt to the first token.", kPromptSeconds);
   Histogram& decode = histogram(registry, "mla_request_decode_time_seconds", "From the first token to the last.", kRequestSeconds);
   Histogram& e2e = histogram(registry, "mla_e2e_request_latency_seconds", "From arrival to the end.", kRequestSeconds);
+  Histogram& prompt_lengths = histogram(registry, "mla_request_prompt_tokens", "Prompt tokens of a request.", kLengths);
+  Histogram& answer_lengths = histogram(registry, "mla_request_generation_tokens", "Tokens generated for a request.", kLengths);
   Histogram& iteration_tokens = histogram(registry, "mla_iteration_tokens", "Tokens of one step: prompt tokens computed and tokens generated.", kTokens);
   Histogram& iteration_seconds = histogram(registry, "mla_iteration_seconds", "Time of one step.", kTokenSeconds);
 
@@ -160,6 +163,8 @@ void Metrics::request_finished(const RequestTimes& times) {
   impl_->finished.at(static_cast<size_t>(times.ending))->Increment();
   add(impl_->prefix_queries, times.n_prompt);
   add(impl_->prefix_hits, times.n_cached);
+  impl_->prompt_lengths.Observe(static_cast<double>(std::max<int64_t>(0, times.n_prompt)));
+  impl_->answer_lengths.Observe(static_cast<double>(std::max<int64_t>(0, times.n_generated)));
   observe(impl_->queue, times.queue);
   observe(impl_->prefill, times.prefill);
   observe(impl_->decode, times.decode);

@@ -188,6 +188,9 @@ TEST(Metrics, EventsAddUp) {
   EXPECT_NEAR(e("mla_inter_token_latency_seconds_sum"), 0.1, 1e-12);
   EXPECT_EQ(e("mla_inter_token_latency_seconds_bucket", {{"le", "0.05"}}), 1);
   EXPECT_NEAR(e("mla_time_to_first_token_seconds_sum"), 0.43, 1e-12);
+  EXPECT_EQ(e("mla_request_prompt_tokens_sum"), 150);
+  EXPECT_EQ(e("mla_request_prompt_tokens_bucket", {{"le", "64"}}), 1);
+  EXPECT_EQ(e("mla_request_generation_tokens_sum"), 20);
   EXPECT_NEAR(e("mla_request_queue_time_seconds_sum"), 0.03, 1e-12);
   EXPECT_NEAR(e("mla_request_prefill_time_seconds_sum"), 0.4, 1e-12);
   EXPECT_NEAR(e("mla_request_decode_time_seconds_sum"), 3.0, 1e-12);
