@@ -200,7 +200,7 @@ class HttpClient::Exchange : public std::enable_shared_from_this<Exchange> {
 
   void fail(const ErrorCode& error) {
     // The server may close a kept connection while it lies idle; that says nothing about this call.
-    if (reused_ && !answered_ && error != beast::error::timeout) {
+    if (reused_ && !answered_ && fault_of(error) == CallFault::kBroken) {
       reused_ = false;
       buffer_.clear();
       return connect(0);
