@@ -58,6 +58,7 @@ struct RequestParser::Impl {
   }
   size_t feed_head(std::string_view bytes);
   size_t feed_body(std::string_view bytes);
+  size_t feed_piece(std::string_view bytes);
 
   const Limits limits;
   HeadScreen screen;
@@ -88,6 +89,15 @@ size_t RequestParser::Impl::feed_head(std::string_view bytes) {
 }
 
 size_t RequestParser::Impl::feed_body(std::string_view bytes) {
+  // In pieces that end one byte behind the longest line there may be, so that its limit holds however the bytes were cut.
+  size_t taken = 0;
+  while (taken < bytes.size() && state == State::kBody) {
+    taken += feed_piece(bytes.substr(taken, limits.chunk_overhead + 1 - rest.size()));
+  }
+  return taken;
+}
+
+size_t RequestParser::Impl::feed_piece(std::string_view bytes) {
   // Beast takes whole lines: what it leaves is offered again together with what comes next.
   const bool joined = !rest.empty();
   if (joined) rest += bytes;
