@@ -1,11 +1,10 @@
 // An answer of a model: thoughts and calls of tools, cut into pieces.
 
-#include "text/answer_parser.h"
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "input.h"
+#include "text/answer_parser.h"
 
 namespace mla {
 namespace {
@@ -18,14 +17,16 @@ struct Seen {
 
 void add(Seen& seen, const std::vector<AnswerPart>& parts, AnswerPart::Kind& last) {
   for (const AnswerPart& part : parts) {
-    const bool is_call = part.kind == AnswerPart::Kind::kCallBegins || part.kind == AnswerPart::Kind::kCallArguments;
+    const bool is_call =
+        part.kind == AnswerPart::Kind::kCallBegins || part.kind == AnswerPart::Kind::kCallArguments;
     if (part.kind != last || is_call) seen.all += '\0' + std::to_string(static_cast<int>(part.kind)) + '\0';
     last = part.kind;
     seen.all += part.text + part.id + part.name;
     if (part.kind == AnswerPart::Kind::kContent) seen.content += part.text;
     if (part.kind == AnswerPart::Kind::kCallBegins) ++seen.n_calls;
     if (part.kind == AnswerPart::Kind::kCallArguments) {
-      fuzz::require(nlohmann::json::parse(part.text, nullptr, false).is_object(), "arguments are a JSON object");
+      fuzz::require(nlohmann::json::parse(part.text, nullptr, false).is_object(),
+                    "arguments are a JSON object");
     }
   }
 }
@@ -56,6 +57,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
   const Seen whole = parse(options, answer, std::max<size_t>(answer.size(), 1));
   fuzz::require(whole.all == parse(options, answer, piece).all, "cuts change nothing");
-  if (whole.n_calls == 0 && !options.split_reasoning) fuzz::require(whole.content == answer, "nothing is lost");
+  if (whole.n_calls == 0 && !options.split_reasoning)
+    fuzz::require(whole.content == answer, "nothing is lost");
   return 0;
 }

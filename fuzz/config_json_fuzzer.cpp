@@ -1,9 +1,9 @@
 // A config.json: a JSON document, and the flat keys that it becomes.
 
+#include <nlohmann/json.hpp>
+
 #include "input.h"
 #include "io/json.h"
-
-#include <nlohmann/json.hpp>
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace mla;

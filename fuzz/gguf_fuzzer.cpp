@@ -1,7 +1,6 @@
 // A GGUF file, and the tokenizer in it.
 
 #include "io/gguf.h"
-
 #include "io/gguf_file.h"
 #include "model/model.h"
 #include "tokenizer_use.h"

@@ -19,7 +19,8 @@ inline void require(bool holds, const char* what) {
   std::abort();
 }
 
-/// Takes small choices from the end of an input, so that its beginning keeps the form that seeds and dictionaries have.
+/// Takes small choices from the end of an input, so that its beginning keeps the form that seeds and
+/// dictionaries have.
 class Choices {
  public:
   Choices(const uint8_t* data, size_t size) : data_(data), size_(size) {}

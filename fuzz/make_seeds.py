@@ -136,9 +136,77 @@ def make_answers():
         save("answer", name + "_thought", ("<think>\nHm.\n</think>\n\n" + text).encode() + bytes([0, 1, tools]))
 
 
+def make_requests():
+    """A body, then a byte that chooses the route."""
+    function = {"name": "f", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    chat = {
+        "model": "m", "stream": True, "stream_options": {"include_usage": True}, "temperature": 0.5, "top_p": 0.9, "n": 2, "seed": 7,
+        "stop": ["a", "\u00e9"], "max_completion_tokens": 16, "logprobs": True, "top_logprobs": 2, "logit_bias": {"5": -100},
+        "presence_penalty": 0.1, "tools": [{"type": "function", "function": function}], "tool_choice": "auto",
+        "messages": [
+            {"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "1"}],
+    }
+    bodies = {
+        "chat": (0, chat),
+        "completion": (1, {"prompt": ["a", "b"], "max_tokens": 4, "echo": True, "logprobs": 1, "stop": "x"}),
+        "completion_ids": (1, {"prompt": [1, 2, 3]}),
+        "embedding": (2, {"input": ["a", "b"], "encoding_format": "base64"}),
+        "tokenize": (3, {"content": "a", "add_special": False, "with_pieces": True}),
+        "detokenize": (4, {"tokens": [1, 2]}),
+    }
+    for name, (route, body) in bodies.items():
+        save("api_request", name, json.dumps(body).encode() + bytes([route]))
+
+
+def make_http():
+    """Bytes, then two of choices: size of the pieces, limits."""
+    requests = {
+        "get": "GET /v1/models?a=b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "post": "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}GET",
+        "chunked": "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nTrailer: t\r\n\r\nGET",
+        "close": "GET / HTTP/1.0\r\nConnection: keep-alive\r\nExpect: 100-continue\r\n\r\n",
+    }
+    for name, text in requests.items():
+        for limits in (0, 1):
+            save("http_request", f"{name}_{limits}", text.encode() + bytes([3, limits]))
+
+
+def make_templates():
+    """A template, then two bytes of choices: tools and such, conversation."""
+    templates = {
+        "turns": "{{ bos_token }}{% for m in messages %}{{ '<|' + m['role'] + '|>' + (m.content or '') | trim }}{% endfor %}{% if add_generation_prompt %}<|a|>{% endif %}",
+        "tools": "{%- if tools %}{% for t in tools %}{{- t.function | tojson }}{% if not loop.last %}, {% endif %}{% endfor %}{%- endif -%}"
+                 "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c['function']['arguments'] | tojson(indent=2) }}{% endfor %}{% endfor %}",
+        "state": "{% set ns = namespace(n=0, last=none) %}{% for m in messages[::-1] %}{% set ns.n = ns.n + loop.index0 %}{% if m.role == 'user' and m.content is string %}"
+                 "{% set ns.last = m.content.split('</think>')[-1].lstrip('\\n') %}{% break %}{% endif %}{% endfor %}{{ ns.n ~ ns.last }}",
+        "macro": "{% macro show(x, sep=', ') %}{{ x | map('upper') | join(sep) if x is iterable and x is not string else x }}{% endmacro %}"
+                 "{{ show(names | default(['q']) | sort) }}{% for k, v in (messages | first | default({})).items() %}{{ show(k) }}={{ '%s' % v }}{% endfor %}",
+        "refuse": "{% if messages | length % 2 == 0 %}{{ raise_exception('odd ' ~ messages | selectattr('role', 'equalto', 'user') | list | length) }}{% else %}{{ range(3) | list }}{% endif %}",
+    }
+    for name, text in templates.items():
+        for which in (0, 1):
+            save("chat_template", f"{name}_{which}", text.encode() + bytes([7, which]))
+
+
+def make_runs():
+    """A run without its checksums and padding, which the target puts in, then a byte that asks for that."""
+    for name, first_page, n_pages, space in (("one", 0, 1, b""), ("later", 1, 2, b"key")):
+        layers, row_bytes, label = 2, 1, b"label"
+        fixed = struct.pack("<8sIIQQ16sQQ6I", b"MLARUN\r\n", 1, 0x01020304, 4096, 1, b"i" * 16, layers * 64 * row_bytes, row_bytes,
+                            layers, 64, first_page, n_pages, len(space), len(label))
+        tokens = b"".join(struct.pack("<i", i) for i in range(64 * (first_page + n_pages)))
+        save("disk_run", name, fixed + bytes(16 * n_pages) + tokens + space + label + b"\x01")
+
+
 if __name__ == "__main__":
     make_gguf()
     make_safetensors()
     make_config()
     make_tokenizer()
     make_answers()
+    make_requests()
+    make_http()
+    make_templates()
+    make_runs()

@@ -1,7 +1,6 @@
 // One .safetensors file.
 
 #include "io/safetensors.h"
-
 #include "views.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -15,7 +15,8 @@ inline void check_views(const std::vector<TensorView>& tensors, const MappedFile
     const auto n = static_cast<size_t>(tensor.n_bytes());
     require(n <= bytes.size(), "a tensor is no longer than its file");
     if (n == 0) continue;
-    require(tensor.data >= bytes.data() && tensor.data <= bytes.data() + (bytes.size() - n), "a tensor lies in its file");
+    require(tensor.data >= bytes.data() && tensor.data <= bytes.data() + (bytes.size() - n),
+            "a tensor lies in its file");
   }
 }
 
