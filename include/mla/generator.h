@@ -22,6 +22,10 @@ struct GeneratorOptions {
   int64_t max_batch_tokens =
       1024;                    ///< tokens that one step computes, and the most sequences that run at once
   bool share_prefixes = true;  ///< sequences with equal beginnings share what was computed for them
+  /// Folder in which what was computed for prompts and answers is kept, so that a later generator of the same model and
+  /// options finds it. It holds what they say: it is made private to this user. Empty: nothing is kept.
+  std::string disk_cache_folder;
+  int64_t disk_cache_bytes = int64_t{16} << 30;  ///< what was least recently used goes beyond that
 };
 
 /// How the next token is chosen. The steps run in the order of the fields from logit_bias on, then
@@ -90,8 +94,8 @@ using GenerationId = int64_t;
 /// single tokens of all of them. One thread at a time.
 class Generator {
  public:
-  /// Keeps the model alive. Errors: kUsage for options out of range; kResource when the cache does not fit in
-  /// memory.
+  /// Keeps the model alive. Errors: kUsage for options out of range or a folder that holds something else; kResource when the
+  /// cache does not fit in memory, or another process uses the folder.
   static Result<Generator> create(const LanguageModel& model, const GeneratorOptions& options = {});
   Generator(Generator&&) noexcept;
   Generator& operator=(Generator&&) noexcept;

@@ -8,6 +8,7 @@
 
 #include "api/backend.h"
 #include "api/language_model_impl.h"
+#include "engine/disk_tier.h"
 #include "engine/engine.h"
 #include "text/stream_decoder.h"
 
@@ -112,7 +113,14 @@ Result<Generator> Generator::create(const LanguageModel& model, const GeneratorO
                                      .chunk = options.prefill_chunk,
                                      .max_batch_tokens = options.max_batch_tokens,
                                      .share_prefixes = options.share_prefixes};
-  MLA_ASSIGN(auto engine, Engine::create(model.impl_->model, engine_options));
+  std::shared_ptr<PrefixStore> store;
+  if (!options.disk_cache_folder.empty()) {
+    if (options.disk_cache_bytes < 0) return Error::usage("disk_cache_bytes is negative");
+    MLA_ASSIGN(store, open_disk_cache(*model.impl_->model, engine_options,
+                                      {.folder = options.disk_cache_folder,
+                                       .budget_bytes = static_cast<uint64_t>(options.disk_cache_bytes)}));
+  }
+  MLA_ASSIGN(auto engine, Engine::create(model.impl_->model, engine_options, std::move(store)));
   return Generator(std::unique_ptr<Impl>(new Impl{model, std::move(engine), {}}));
 } catch (const std::bad_alloc&) {
   return out_of_memory();

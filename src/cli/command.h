@@ -35,6 +35,7 @@ Command add_kv(CLI::App& root);
 Command add_synth(CLI::App& root);
 Command add_bench(CLI::App& root);
 Command add_doctor(CLI::App& root);
+Command add_cache(CLI::App& root);
 Command add_version(CLI::App& root);
 
 /// Exit code of an error's kind: 1 failure, 2 usage, 3 invalid file, 4 resource, 130 interrupted.

@@ -128,6 +128,12 @@ struct DiskCache::Impl {
 
   // The reader's thread.
   void read_loop();
+  struct OpenRun {
+    uint64_t number = 0;  ///< 0: none
+    RunReader reader;
+  };
+  std::optional<Catalog::Place> place_of(const LoadState& load, size_t chain_page) const;
+  bool open_run(Catalog::Place place, OpenRun& run);
   void read(LoadState& load);
   bool check(ReadOutcome outcome, uint64_t run, const std::string& message);
 
@@ -515,31 +521,45 @@ bool DiskCache::Impl::check(ReadOutcome outcome, uint64_t run, const std::string
   return false;
 }
 
+std::optional<Catalog::Place> DiskCache::Impl::place_of(const LoadState& load, size_t chain_page) const {
+  if (chain_page >= load.keys.size()) return std::nullopt;
+  const std::lock_guard lock(mutex);
+  return stopping ? std::nullopt : catalog.find(load.keys[chain_page]);
+}
+
+bool DiskCache::Impl::open_run(Catalog::Place place, OpenRun& run) {
+  std::string message;
+  run.number = 0;
+  if (!check(RunReader::open(folder, place.run, run.reader, message), place.run, message)) return false;
+  run.number = place.run;
+  run.reader.read_ahead(place.page);
+  return true;
+}
+
+/// Page by page: read, checked, handed over. While a run is read the system fetches what is left of it, and the one after it.
 void DiskCache::Impl::read(LoadState& load) {
   const uint64_t page_bytes = shape.page_bytes();
   const auto buffer = std::make_unique_for_overwrite<std::byte[]>(page_bytes);
   const std::span<std::byte> page(buffer.get(), page_bytes);
   std::vector<uint64_t> used;
-  RunReader run;
+  OpenRun run, next;
   std::string message;
   for (size_t i = 0; i < load.pages.size(); ++i) {
-    const int64_t chain_page = load.first_page + static_cast<int64_t>(i);
-    if (chain_page >= static_cast<int64_t>(load.keys.size())) break;
-    std::optional<Catalog::Place> place;
-    {
-      const std::lock_guard lock(mutex);
-      if (stopping) break;
-      place = catalog.find(load.keys[static_cast<size_t>(chain_page)]);
-    }
+    const size_t chain_page = static_cast<size_t>(load.first_page) + i;
+    const auto place = place_of(load, chain_page);
     if (!place) break;
-    if (used.empty() || used.back() != place->run) {
-      if (!check(RunReader::open(folder, place->run, run, message), place->run, message)) break;
-      run.read_ahead(place->page);
+    if (run.number != place->run) {
+      std::swap(run, next);
+      if (run.number != place->run && !open_run(*place, run)) break;
       used.push_back(place->run);
+      const size_t n_left = run.reader.header().n_pages() - std::min(place->page, run.reader.header().n_pages());
+      const auto following = i + n_left < load.pages.size() ? place_of(load, chain_page + n_left) : std::nullopt;
+      next.number = 0;
+      if (following && following->run != place->run) open_run(*following, next);
     }
-    const bool same = run.holds(place->page, shape, load.space, load.tokens, chain_page);
+    const bool same = run.reader.holds(place->page, shape, load.space, load.tokens, static_cast<int64_t>(chain_page));
     if (!check(same ? ReadOutcome::kOk : ReadOutcome::kForeign, place->run, message)) break;
-    if (!check(run.read_page(place->page, page, message), place->run, message)) break;
+    if (!check(run.reader.read_page(place->page, page, message), place->run, message)) break;
     if (!load.deliver(page)) break;
   }
   const std::lock_guard lock(mutex);

@@ -44,6 +44,7 @@ Result<Folder> Folder::open(FileSystem& files, const fs::path& path, bool create
     if (const int failed = make_folders(files, clean); failed < 0) return system_error("create", clean, failed);
     folder = File(files, files.open_folder(clean.string()));
   }
+  if (folder.fd() == -ENOENT) return Error::usage(fmt::format("there is no disk cache in {}: no such folder", clean.string()));
   if (!folder.valid()) return system_error("open the disk cache's folder", clean, folder.fd());
   Folder opened(files, std::move(clean), std::move(folder));
   MLA_TRY(opened.check_owner());

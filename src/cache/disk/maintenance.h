@@ -27,8 +27,8 @@ struct RunSummary {
 Result<std::filesystem::path> default_cache_folder();
 
 /// All runs, oldest first, by their headers; with `pages` everything is read and every checksum compared. Takes no lock and
-/// changes nothing: a server may be running. `progress(done, total)` counts bytes. Errors: kUsage when the folder is no disk
-/// cache; kResource.
+/// changes nothing: a server may be running. `progress(done, total)` counts bytes. Errors: kUsage when there is no disk cache
+/// in the folder; kResource.
 Result<std::vector<RunSummary>> examine_runs(const std::filesystem::path& folder, bool pages,
                                              const std::function<void(uint64_t done, uint64_t total)>& progress = {});
 

@@ -91,7 +91,7 @@ TEST_F(MaintenanceTest, WipeLeavesNothingOfOursAndEverythingElse) {
 }
 
 TEST_F(MaintenanceTest, RefusesFoldersThatAreNoCacheOrAreInUse) {
-  EXPECT_EQ(examine_runs(folder_, false).error().kind, ErrorKind::kResource) << "there is none";
+  EXPECT_EQ(examine_runs(folder_, false).error().kind, ErrorKind::kUsage) << "there is none";
   fs::create_directories(folder_);
   std::ofstream(folder_ / "0000000000000001.run") << "a file that only looks like ours";
   for (const auto& error : {wipe(folder_).error(), collect_garbage(folder_, 0).error(), examine_runs(folder_, false).error()}) {
