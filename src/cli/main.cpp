@@ -39,6 +39,7 @@ void add_output_options(CLI::App& app) {
   app.add_flag("--quiet", o.quiet, "Print errors only on standard error")->group("Output");
   app.add_flag("--plain", o.plain, "No colour and no animation")->group("Output");
   app.add_flag("--no-color", o.no_color, "No colour (also: NO_COLOR)")->group("Output");
+  app.add_option("--config", o.config, "Settings file, read before ./mla.toml")->check(not_empty())->type_name("FILE")->group("Output");
   app.add_flag_function("--print-config", [](int64_t) {}, "Print every setting with its value and origin, then stop")->group("Output");
 }
 

@@ -168,6 +168,16 @@ Status apply_file(CLI::App& app, const fs::path& path) {
   return {};
 }
 
+/// The file that --config names; unlike the others it must be there.
+Status apply_named_file(CLI::App& app) {
+  const CLI::Option* option = find_setting(app, "config");
+  if (option == nullptr || option->count() == 0) return {};
+  const fs::path path = option->results().back();
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return Error::usage(fmt::format("--config {}: no such file", path.string()));
+  return apply_file(app, path);
+}
+
 fs::path user_config_file() {
   const char* xdg = std::getenv("XDG_CONFIG_HOME");
   if (xdg != nullptr && *xdg != '\0') return fs::path(xdg) / "mla" / "config.toml";
@@ -180,6 +190,7 @@ fs::path user_config_file() {
 
 Status apply_settings(CLI::App& app) {
   MLA_TRY(apply_environment(app));
+  MLA_TRY(apply_named_file(app));
   MLA_TRY(apply_file(app, "mla.toml"));
   return apply_file(app, user_config_file());
 }

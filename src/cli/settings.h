@@ -16,7 +16,7 @@ struct Setting {
   std::string origin; ///< "flag", "MLA_THREADS", "./mla.toml", "~/.config/mla/config.toml", "default"
 };
 
-/// Fills the options that no flag set: from the environment (MLA_<NAME>), then ./mla.toml, then
+/// Fills the options that no flag set: from the environment (MLA_<NAME>), then the file that --config names, ./mla.toml, then
 /// $XDG_CONFIG_HOME/mla/config.toml (or ~/.config/mla/config.toml). In the files, keys at the top hold for every
 /// subcommand that has the option, keys in [run], [logits], ... for that subcommand alone and come first.
 /// Errors: kUsage naming the file or variable for a value that the option refuses, an unreadable file, a key that no

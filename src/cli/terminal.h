@@ -19,6 +19,7 @@ struct TerminalOptions {
   bool plain = false;     ///< no colour, no animation
   bool no_color = false;
   bool json = false;      ///< standard output is one JSON document
+  std::string config;     ///< settings file
 };
 
 TerminalOptions& terminal_options();
