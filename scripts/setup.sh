@@ -3,7 +3,7 @@
 
 build_packages=(g++ cmake ninja-build pkg-config libfmt-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev
   libboost-dev liblmdb-dev libxxhash-dev prometheus-cpp-dev)
-test_packages=(libgtest-dev libgmock-dev xz-utils)
+test_packages=(libgtest-dev libgmock-dev xz-utils python3-venv)
 fuzz_packages=(clang libclang-rt-dev llvm)  # llvm: names in stack traces
 
 say() { printf '\033[2m%s\033[0m\n' "$*" | if [ -t 2 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi >&2; }
@@ -61,4 +61,15 @@ build() {
   shift
   say "building $folder"
   ninja -C "$folder" "$@" >&2 || die "the build failed (see above)"
+}
+
+# python_environment: makes build/venv with the packages of tests/server/requirements.txt, unless it is there already.
+python_environment() {
+  local wanted=tests/server/requirements.txt folder=build/venv
+  cmp -s "$wanted" "$folder/requirements.txt" && return 0
+  say "making $folder"
+  rm -rf "$folder"
+  python3 -m venv "$folder" >&2 || die "python3 -m venv failed (see above)"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check -r "$wanted" >&2 || die "pip install failed (see above); packages: $wanted"
+  cp "$wanted" "$folder/requirements.txt"
 }

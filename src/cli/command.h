@@ -27,6 +27,7 @@ CLI::Validator whole_number(int64_t low, int64_t high);
 CLI::Validator not_empty();
 
 Command add_run(CLI::App& root);
+Command add_serve(CLI::App& root);
 Command add_tokenize(CLI::App& root);
 Command add_logits(CLI::App& root);
 Command add_perplexity(CLI::App& root);

@@ -32,15 +32,21 @@ fs::path default_model() {
   return source;
 }
 
+/// What a server keeps room for unless told otherwise: so many conversations of at most so many tokens.
+constexpr int64_t kConversations = 32, kConversationTokens = 8192;
+
 /// Pages of cache that fit beside the weights, or why they do not.
-Result<int64_t> plan_cache(const OpenedModel& opened, const Backend& backend, RowFormat format, int64_t context) {
+Result<int64_t> plan_cache(const OpenedModel& opened, const Backend& backend, RowFormat format, const ModelOptions& options) {
   const Config& c = opened.config;
-  if (context > c.n_context) {
-    return Error::usage(fmt::format("a context of {} tokens was asked for; this model's is {}", context, c.n_context));
+  if (options.context > c.n_context) {
+    return Error::usage(fmt::format("a context of {} tokens was asked for; this model's is {}", options.context, c.n_context));
   }
   const auto left = memory_beside_weights(weight_memory(opened.checkpoint->tensors, opened.checkpoint->memory == nullptr, backend), memory_budget());
   if (!left.ok()) return left.error().in(opened.path.string());
-  return choose_cache_pages(context, c.n_context, c.n_layers * c.row_layout(format).row_bytes() * kPageRows, *left);
+  int64_t wanted = c.n_context;
+  if (options.many_sequences) wanted = std::max(wanted, kConversations * std::min(c.n_context, kConversationTokens));
+  return choose_cache_pages(std::max(options.context, options.cache_tokens), wanted,
+                            c.n_layers * c.row_layout(format).row_bytes() * kPageRows, *left);
 }
 
 }  // namespace
@@ -102,7 +108,8 @@ Result<OpenedModel> open_model(const ModelOptions& options, bool vocabulary_only
   return opened;
 }
 
-Result<LoadedModel> load_model(const OpenedModel& opened, const ModelOptions& options) {
+Result<LoadedModel> load_model(const OpenedModel& opened, const ModelOptions& options,
+                               const std::function<void(const LoadProgress&)>& observe) {
   LoadedModel loaded;
   MLA_ASSIGN(loaded.backend, make_backend(options, loaded.backend_name));
   if (options.profile) {
@@ -111,7 +118,7 @@ Result<LoadedModel> load_model(const OpenedModel& opened, const ModelOptions& op
     loaded.backend = std::move(profiler);
   }
   MLA_ASSIGN(const RowFormat format, row_format_from_name(options.cache));
-  MLA_ASSIGN(const int64_t pages, plan_cache(opened, *loaded.backend, format, options.context));
+  MLA_ASSIGN(const int64_t pages, plan_cache(opened, *loaded.backend, format, options));
   loaded.cache_tokens = pages * kPageRows;
   const Config& c = opened.config;
   note(fmt::format("{}: {} weights, cache {}/token ({}), up to {} tokens, {}", c.architecture,
@@ -121,6 +128,7 @@ Result<LoadedModel> load_model(const OpenedModel& opened, const ModelOptions& op
   Progress progress("loading", "B");
   MLA_ASSIGN(loaded.model, Model::load(opened.checkpoint, *loaded.backend, [&](const LoadProgress& p) {
     progress.update(static_cast<double>(p.bytes_done), static_cast<double>(p.bytes_total));
+    if (observe) observe(p);
   }));
   return loaded;
 }

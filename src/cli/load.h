@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -25,6 +26,9 @@ struct ModelOptions {
   std::string mla = "auto";       ///< auto | expanded | absorbed
   std::string cache = "bf16";     ///< f32 | bf16 | int8 | int6 | int4
   int64_t context = 0;            ///< cache capacity in tokens; 0 = the model's context, or what fits
+  /// Cache capacity of all sequences together, which may exceed the model's context; replaces `context`. 0: as that says
+  int64_t cache_tokens = 0;
+  bool many_sequences = false;    ///< without cache_tokens: room for many conversations, or what fits
   bool profile = false;           ///< measure every operation
 };
 
@@ -62,7 +66,9 @@ Result<std::unique_ptr<Backend>> make_backend(const ModelOptions& options, std::
 
 /// Plans the memory, prints the plan on standard error, loads with progress. Errors: kUsage for a context beyond the model's;
 /// kResource, before anything is loaded, when weights and cache do not fit (with the numbers and what to change); kInvalidFile.
-Result<LoadedModel> load_model(const OpenedModel& opened, const ModelOptions& options);
+/// `observe` hears of the progress too, on the calling thread.
+Result<LoadedModel> load_model(const OpenedModel& opened, const ModelOptions& options,
+                               const std::function<void(const LoadProgress&)>& observe = {});
 
 /// An engine for one sequence at a time with the planned cache; `chunk` = 0 keeps the engine's default.
 Result<std::unique_ptr<Engine>> make_engine(const LoadedModel& loaded, const ModelOptions& options, int64_t chunk = 0);

@@ -106,8 +106,8 @@ int main(int argc, char** argv) {
   root.set_version_flag("--version", [] { return std::string("mla ") + MLA_VERSION; });
   root.footer("Examples:\n  mla run \"The American flag is red, white, and\"\n  mla inspect -m model.gguf\n"
               "  mla kv deepseek-v3 --context 131072");
-  std::vector<Command> commands = {add_run(root), add_tokenize(root), add_logits(root), add_perplexity(root), add_inspect(root),
-                                   add_kv(root),  add_bench(root),    add_synth(root),  add_cache(root),      add_doctor(root), add_version(root)};
+  std::vector<Command> commands = {add_run(root),   add_serve(root), add_tokenize(root), add_logits(root), add_perplexity(root), add_inspect(root),
+                                   add_kv(root),    add_bench(root), add_synth(root),    add_cache(root),  add_doctor(root),     add_version(root)};
   for (Command& command : commands) add_output_options(*command.app);
   // --json must hold for errors of the parser too.
   for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {

@@ -1,6 +1,7 @@
 // Scheduler: which waiting sequence runs next.
 
 #include <algorithm>
+#include <chrono>
 #include <span>
 #include <tuple>
 
@@ -104,7 +105,10 @@ bool Scheduler::admit(Sequence& sequence) {
   }
   if (!begin_load(sequence)) copy_partial_page(sequence, match);
   sequence.load_counts = !sequence.admitted_before;
-  if (!sequence.admitted_before) sequence.status.n_cached = sequence.cache.size();
+  if (!sequence.admitted_before) {
+    sequence.status.n_cached = sequence.cache.size();
+    sequence.status.queue_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - sequence.submitted).count();
+  }
   sequence.admitted_before = true;
   sequence.n_charged = std::max(sequence.n_charged, sequence.cache.size());
   for (const SequenceId id : waiting_) {

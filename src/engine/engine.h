@@ -63,7 +63,8 @@ struct SequenceStatus {
   FinishReason reason = FinishReason::kNone;
   int64_t n_prompt = 0, n_cached = 0;  ///< prompt tokens; how many of them were found in shared pages
   int64_t n_generated = 0;
-  double ttft_seconds = 0.0;  ///< submit to first token
+  double queue_seconds = 0.0;  ///< submit to where its prompt began to be computed
+  double ttft_seconds = 0.0;   ///< submit to first token
 };
 
 struct StepReport {

@@ -192,6 +192,27 @@ TEST(Settings, FlagBeatsEnvironmentBeatsProjectFileBeatsUserFile) {
   EXPECT_EQ(settings["frequency-penalty"].second, "default");
 }
 
+TEST(Settings, ANamedFileComesBeforeTheProjects) {
+  const std::filesystem::path folder = test::temp_dir("settings");
+  std::ofstream(folder / "mla.toml") << "[serve]\nport = 1\nmax-queue = 2\n";
+  std::ofstream(folder / "named.toml") << "[serve]\nport = 3\nallowed-hosts = [\"a\", \"b\"]\n";
+  const auto settings_with = [&](const test::CommandOptions& options, const std::vector<std::string>& flags) {
+    std::vector<std::string> arguments = {"serve", "--print-config", "--quiet"};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    return mla(arguments, options);
+  };
+  const CommandResult r = settings_with({.folder = folder.string()}, {"--config", "named.toml"});
+  ASSERT_EQ(r.exit_code, 0) << r.err;
+  EXPECT_THAT(r.out, ::testing::ContainsRegex("port +3 +named.toml"));
+  EXPECT_THAT(r.out, ::testing::ContainsRegex("max-queue +2 +mla.toml"));
+  EXPECT_THAT(r.out, ::testing::ContainsRegex("allowed-hosts +a,b +named.toml"));
+  const CommandResult variable = settings_with({.environment = {{"MLA_CONFIG", "named.toml"}}, .folder = folder.string()}, {});
+  EXPECT_THAT(variable.out, ::testing::ContainsRegex("port +3 +named.toml"));
+  const CommandResult missing = settings_with({.folder = folder.string()}, {"--config", "nowhere.toml"});
+  EXPECT_EQ(missing.exit_code, 2);
+  EXPECT_THAT(missing.err, HasSubstr("nowhere.toml: no such file"));
+}
+
 TEST(Settings, BadValuesAndUnknownKeysNameTheirOrigin) {
   const CommandResult value = mla({"run", "x"}, {.environment = {{"MLA_CACHE", "f64"}}});
   EXPECT_EQ(value.exit_code, 2);

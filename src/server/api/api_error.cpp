@@ -1,13 +1,10 @@
 #include "server/api/api_error.h"
 
-#include <nlohmann/json.hpp>
-
 #include "base/utf8.h"
+#include "server/http/error_body.h"
 
 namespace mla::server {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 /// Messages may quote what the client or a file said, which can be as long as a body.
 std::string shortened(const std::string& text) {
@@ -48,14 +45,7 @@ Rejection rejection_of(const ApiError& error) {
 }
 
 std::string error_json(const ApiError& error) {
-  const auto text_or_null = [](const std::string& text) { return text.empty() ? Json() : Json(shortened(text)); };
-  const Json document = {{"error",
-                          {{"message", shortened(error.message)},
-                           {"type", error.type},
-                           {"param", text_or_null(error.param)},
-                           {"code", text_or_null(error.code)}}}};
-  // What is quoted may be no UTF-8.
-  return document.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return http::error_json(error.status, {.message = shortened(error.message), .type = error.type, .param = shortened(error.param), .code = error.code});
 }
 
 http::Response error_response(const ApiError& error) {

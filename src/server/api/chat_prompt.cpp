@@ -8,11 +8,6 @@
 namespace mla::server {
 namespace {
 
-std::string token_text(const Tokenizer& tokenizer, int32_t id) {
-  auto bytes = id < 0 ? Result<std::string>(std::string()) : tokenizer.token_bytes(id, true);
-  return bytes.ok() ? std::move(*bytes) : std::string();
-}
-
 /// Whether a text ends with an opened thought: some templates of models that always think write the tag themselves.
 bool opens_thought(std::string_view text) {
   const size_t end = text.find_last_not_of(" \n");
@@ -55,15 +50,14 @@ ChatPrompter::ChatPrompter(std::shared_ptr<const Tokenizer> tokenizer, bool spli
     return;
   }
   template_ = std::move(*parsed);
-  bos_ = token_text(*tokenizer_, tokenizer_->bos());
-  eos_ = token_text(*tokenizer_, tokenizer_->eos());
   tool_format_ = detect_tool_call_format(source);
   argument_objects_ = wants_argument_objects();
 }
 
 Result<RenderedChat> ChatPrompter::render_text(const Json& messages, const Json& tools, const Json* arguments, bool ask) const {
-  return template_->render({.messages = messages, .tools = tools.is_null() ? nullptr : &tools, .add_generation_prompt = ask,
-                            .arguments = arguments, .bos_token = bos_, .eos_token = eos_});
+  ChatTemplate::Input input{.messages = messages, .tools = tools.is_null() ? nullptr : &tools, .add_generation_prompt = ask, .arguments = arguments};
+  set_special_tokens(input, *tokenizer_);
+  return template_->render(input);
 }
 
 /// Templates disagree: DeepSeek's join the arguments to the text as they are, Qwen2.5's and Hermes' write them out with

@@ -41,7 +41,6 @@ class ChatPrompter {
   bool split_reasoning_;
   std::optional<ChatTemplate> template_;
   std::string problem_;
-  std::string bos_, eos_;
   ToolCallFormat tool_format_ = ToolCallFormat::kNone;
   bool argument_objects_ = false;  ///< the template wants the arguments of earlier calls as objects, not as their JSON
 };

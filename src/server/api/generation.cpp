@@ -12,8 +12,6 @@
 namespace mla::server {
 namespace {
 
-std::string written(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
 double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
@@ -131,13 +129,14 @@ void Generation::emit_beginnings() {
 // -- on the loop's thread
 // -------------------------------------------------------------------------------------------------------------------
 
+/// One prompt at a time, so that the steps of others come between.
 void Generation::evaluate_prompts(Engine& engine) {
+  if (closed_) return abort(not_available("the client left", 1));
   for (const PlannedChoice& planned : plan_.choices) {
     std::vector<TokenRecord>& records = prompt_tokens_[planned.prompt];
-    if (!records.empty() || closed_) continue;
-    if (const Status status = evaluate_prompt(engine, planned, records); !status.ok()) {
-      return abort(api_error(status.error()));
-    }
+    if (!records.empty()) continue;
+    if (const Status status = evaluate_prompt(engine, planned, records); !status.ok()) return abort(api_error(status.error()));
+    return loop_.run([g = shared_from_this()](Engine& e) { g->evaluate_prompts(e); });
   }
   submit();
 }
@@ -182,6 +181,10 @@ void Generation::end(size_t index, const SequenceStatus& status, const std::opti
   if (over_) return;
   PromptUse& prompt = prompts_[plan_.choices[index].prompt];
   prompt.n_cached = std::max(prompt.n_cached, status.n_cached);
+  if (index == 0 && status.n_generated > 0) {
+    queue_seconds_ = status.queue_seconds;
+    prefill_seconds_ = status.ttft_seconds - status.queue_seconds;
+  }
   if (error) return fail(api_error(*error));
   if (status.reason == FinishReason::kCancelled) return fail(not_available("the request was cancelled: the client left, or the server is stopping", 1));
   close_choice(index, status.reason);
@@ -197,7 +200,7 @@ void Generation::emit(size_t index, ChoiceDelta delta) {
     std::move(delta.tokens.begin(), delta.tokens.end(), std::back_inserter(all.tokens));
     return;
   }
-  for (const Json& event : plan_.format->chunks(index, std::move(delta))) reply_->event(written(event));
+  for (std::string& event : plan_.format->chunks(index, std::move(delta))) reply_->event(std::move(event));
   pause_if_behind();
 }
 
@@ -259,6 +262,8 @@ void Generation::report(Ending ending) {
     times.ttft = t.first_token_seconds;
     times.decode = seconds_between(*first_token_, *last_token_);
   }
+  times.queue = queue_seconds_;
+  times.prefill = prefill_seconds_;
   metrics_.request_finished(times);
 }
 

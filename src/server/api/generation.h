@@ -101,6 +101,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   bool streaming_ = false;  ///< events have begun
   bool over_ = false;       ///< everything was said that will be
   std::optional<Clock::time_point> first_token_, last_token_;
+  std::optional<double> queue_seconds_, prefill_seconds_;  ///< of the first choice
 
   std::mutex ids_mutex_;  ///< guards the ids, so that the client's going away never waits for the answer
   std::vector<EngineLoop::Id> ids_;

@@ -138,4 +138,17 @@ ApiResult<GenerationPlan> plan_completion(const ServedModel& model, CompletionRe
   return plan;
 }
 
+ApiResult<EmbeddingPlan> plan_embedding(const ServedModel& model, const EmbeddingRequest& request, const Caller& caller) {
+  MLA_TRY(check_model_name(model, request.model));
+  EmbeddingPlan plan{.model = model.id, .base64 = request.base64};
+  for (const PromptInput& input : request.inputs) {
+    mla::Request one{.client = caller.client, .prefix_namespace = caller.prefix_namespace, .pooling = request.pooling};
+    MLA_ASSIGN(one.prompt, prompt_ids(model, input, "input"));
+    const auto n = static_cast<int64_t>(one.prompt.size());
+    if (n >= model.n_context) return too_long(model, n, "", "input");
+    plan.inputs.push_back(std::move(one));
+  }
+  return plan;
+}
+
 }  // namespace mla::server

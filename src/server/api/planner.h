@@ -8,6 +8,7 @@
 #include "engine/engine_loop.h"
 #include "server/api/api_error.h"
 #include "server/api/chat_prompt.h"
+#include "server/api/embedding.h"
 #include "server/api/generation.h"
 #include "server/api/request.h"
 
@@ -39,6 +40,7 @@ std::string prefix_namespace_of(const std::string& client, bool share_prefixes);
 /// with code context_length_exceeded for what does not fit, 400 for what the chat template refuses and for ids that are none.
 ApiResult<GenerationPlan> plan_chat(const ServedModel& model, ChatRequest request, const Caller& caller);
 ApiResult<GenerationPlan> plan_completion(const ServedModel& model, CompletionRequest request, const Caller& caller);
+ApiResult<EmbeddingPlan> plan_embedding(const ServedModel& model, const EmbeddingRequest& request, const Caller& caller);
 
 /// The ids of a text to embed or complete. Errors: 400 naming `field`.
 ApiResult<std::vector<int32_t>> prompt_ids(const ServedModel& model, const PromptInput& input, std::string_view field);

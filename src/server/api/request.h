@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "engine/engine.h"
 #include "sampling/sampler.h"
 #include "server/api/api_error.h"
 #include "server/api/json_body.h"
@@ -63,6 +64,7 @@ struct EmbeddingRequest {
   std::string model;
   std::vector<PromptInput> inputs;
   bool base64 = false;
+  Pooling pooling = Pooling::kMean;
 };
 
 struct TokenizeRequest {

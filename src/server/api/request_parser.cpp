@@ -274,6 +274,9 @@ ApiResult<EmbeddingRequest> parse_embedding_request(std::string_view text) {
     body.fail("encoding_format", fmt::format("expected \"float\" or \"base64\", got {}", shown(format)));
   }
   request.base64 = format == "base64";
+  const std::string pooling = body.text("pooling");
+  if (!pooling.empty() && pooling != "mean" && pooling != "last") body.fail("pooling", fmt::format("expected \"mean\" or \"last\", got {}", shown(pooling)));
+  if (pooling == "last") request.pooling = Pooling::kLast;
   if (body.find("dimensions") != nullptr) body.fail("dimensions", "is not served: embeddings have the model's own width");
   for (const PromptInput& input : request.inputs) {
     if (const auto* s = std::get_if<std::string>(&input); s != nullptr && s->empty()) body.fail("input", "is empty");

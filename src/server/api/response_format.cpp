@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <random>
 #include <utility>
 
@@ -24,6 +25,25 @@ Json usage_json(const Usage& u, bool chat) {
   return usage;
 }
 
+/// The JSON text around one string of a document, so that documents that differ in it alone are not built anew.
+class Frame {
+ public:
+  /// `with_marker`: the document with kMarker in the string's place.
+  explicit Frame(const Json& with_marker) {
+    const std::string text = written(with_marker);
+    const std::string marker = written(kMarker);
+    const size_t at = text.rfind(marker);  // names in front of it are anyone's
+    before_ = text.substr(0, at);
+    after_ = text.substr(at + marker.size());
+  }
+  std::string around(const std::string& value) const { return before_ + written(value) + after_; }
+
+  static constexpr const char* kMarker = "\x01";
+
+ private:
+  std::string before_, after_;
+};
+
 void append(std::vector<TokenRecord>& to, std::vector<TokenRecord> more) {
   to.insert(to.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
 }
@@ -32,7 +52,7 @@ void append(std::vector<TokenRecord>& to, std::vector<TokenRecord> more) {
 class Format : public ResponseFormat {
  public:
   Format(ResponseHead head, std::shared_ptr<const Tokenizer> tokenizer, size_t n_choices)
-      : head_(std::move(head)), tokenizer_(std::move(tokenizer)), waiting_(n_choices) {}
+      : head_(std::move(head)), tokenizer_(std::move(tokenizer)), waiting_(n_choices), frames_(n_choices) {}
 
  protected:
   Json object(const char* kind) const {
@@ -60,7 +80,8 @@ class Format : public ResponseFormat {
 
   const ResponseHead head_;
   const std::shared_ptr<const Tokenizer> tokenizer_;
-  std::vector<std::vector<TokenRecord>> waiting_;  ///< [n_choices]
+  std::vector<std::vector<TokenRecord>> waiting_;   ///< [n_choices]
+  std::vector<std::optional<Frame>> frames_;        ///< [n_choices]: of chunks with text and nothing else
 };
 
 Json bytes_json(const std::string& bytes) {
@@ -80,10 +101,17 @@ class ChatFormat final : public Format {
 
   std::vector<Json> begin(size_t index) override { return {chunk(index, {{"role", "assistant"}, {"content", ""}}, nullptr)}; }
 
-  std::vector<Json> chunks(size_t index, ChoiceDelta delta) override {
+  std::vector<std::string> chunks(size_t index, ChoiceDelta delta) override {
     append(waiting_[index], std::move(delta.tokens));
-    std::vector<Json> events;
-    for (const AnswerPart& part : delta.parts) events.push_back(chunk(index, delta_json(part), nullptr));
+    std::vector<std::string> events;
+    for (const AnswerPart& part : delta.parts) {
+      if (part.kind != AnswerPart::Kind::kContent || head_.logprobs) {
+        events.push_back(written(chunk(index, delta_json(part), nullptr)));
+        continue;
+      }
+      if (!frames_[index]) frames_[index].emplace(chunk(index, {{"content", Frame::kMarker}}, nullptr));
+      events.push_back(frames_[index]->around(part.text));
+    }
     return events;
   }
 
@@ -187,10 +215,17 @@ class CompletionFormat final : public Format {
 
   std::vector<Json> begin(size_t) override { return {}; }
 
-  std::vector<Json> chunks(size_t index, ChoiceDelta delta) override {
+  std::vector<std::string> chunks(size_t index, ChoiceDelta delta) override {
     append(waiting_[index], std::move(delta.tokens));
-    std::vector<Json> events;
-    for (AnswerPart& part : delta.parts) events.push_back(chunk_of(kText, choice(index, std::move(part.text), take_waiting(index), nullptr)));
+    std::vector<std::string> events;
+    for (AnswerPart& part : delta.parts) {
+      if (head_.logprobs) {
+        events.push_back(written(chunk_of(kText, choice(index, std::move(part.text), take_waiting(index), nullptr))));
+        continue;
+      }
+      if (!frames_[index]) frames_[index].emplace(chunk_of(kText, choice(index, Frame::kMarker, {}, nullptr)));
+      events.push_back(frames_[index]->around(part.text));
+    }
     return events;
   }
 
@@ -258,6 +293,8 @@ Json timings_json(const Timings& t) {
           {"decode_tokens_per_second", rate(t.n_generated - 1, t.total_seconds - t.first_token_seconds)},
           {"cached_tokens", t.n_cached}};
 }
+
+std::string written(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 std::string random_id(std::string_view prefix) {
   thread_local std::mt19937_64 random{(uint64_t{std::random_device{}()} << 32) ^ std::random_device{}()};

@@ -38,8 +38,8 @@ class ResponseFormat {
 
   /// The events that a choice begins with (chat: its role).
   virtual std::vector<Json> begin(size_t index) = 0;
-  /// The events for what has become certain.
-  virtual std::vector<Json> chunks(size_t index, ChoiceDelta delta) = 0;
+  /// The events for what has become certain, as JSON text: there is one for nearly every token, on the loop's thread.
+  virtual std::vector<std::string> chunks(size_t index, ChoiceDelta delta) = 0;
   /// The last event of a choice.
   virtual Json finish(size_t index, const std::string& reason) = 0;
   /// The event after all choices.
@@ -50,6 +50,9 @@ class ResponseFormat {
 
 std::unique_ptr<ResponseFormat> chat_format(ResponseHead head, std::shared_ptr<const Tokenizer> tokenizer, size_t n_choices);
 std::unique_ptr<ResponseFormat> completion_format(ResponseHead head, std::shared_ptr<const Tokenizer> tokenizer, size_t n_choices);
+
+/// A document as a response or an event carries it: on one line, what is no UTF-8 as U+FFFD.
+std::string written(const Json& json);
 
 /// A random name such as "chatcmpl-4f0c...".
 std::string random_id(std::string_view prefix);

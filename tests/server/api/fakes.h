@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -37,6 +38,7 @@ class FakeReply : public http::Reply {
   void send(http::Response r) override {
     EXPECT_FALSE(response || streaming) << "answered twice";
     response = std::move(r);
+    answered = true;
   }
   void begin_events() override { streaming = true; }
   void event(std::string data) override {
@@ -50,6 +52,7 @@ class FakeReply : public http::Reply {
   void on_drained(std::function<void()> callback) override { drained = std::move(callback); }
 
   std::optional<http::Response> response;
+  std::atomic<bool> answered = false;  ///< for tests that wait for another thread: `response` may be read
   std::vector<std::string> events;
   bool streaming = false, ended = false;
   size_t n_buffered = 0;
@@ -64,6 +67,7 @@ class FakeLoop : public EngineLoop {
   Result<Id> submit(Job job) override {
     if (refusal) return *refusal;
     jobs.emplace(next_id, std::move(job));
+    n_submitted = next_id;
     return next_id++;
   }
   void cancel(Id id) override { cancelled.push_back(id); }
@@ -99,6 +103,7 @@ class FakeLoop : public EngineLoop {
   }
 
   std::map<Id, Job> jobs;
+  std::atomic<Id> n_submitted = 0;  ///< for tests that wait for another thread: so many jobs may be looked at
   std::vector<Id> cancelled, paused, resumed;
   std::optional<Error> refusal;
   int64_t n_cached = 0, n_context = 1000;

@@ -305,8 +305,8 @@ TEST_F(Generations, AFullQueueIs429) {
 
 TEST_F(Generations, Ap13AnErrorHasFourKeys) {
   loop.refusal = Error::usage("no");
-  const Json error = Json::parse(begin({})->response->body)["error"];
-  EXPECT_EQ(error, (Json{{"message", "no"}, {"type", "invalid_request_error"}, {"param", nullptr}, {"code", nullptr}}));
+  const auto error = nlohmann::json::parse(begin({})->response->body)["error"];
+  EXPECT_EQ(error, (nlohmann::json{{"message", "no"}, {"type", "invalid_request_error"}, {"param", nullptr}, {"code", nullptr}}));
 }
 
 TEST_F(Generations, AnErrorAfterTheHeadersEndsTheStream) {
