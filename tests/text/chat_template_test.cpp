@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "support/paths.h"
 #include "support/vocabularies.h"
@@ -186,6 +188,23 @@ TEST(ChatTemplate, PassesArgumentsButNotTheOnesThatItHasAlready) {
   EXPECT_FALSE(parsed->render({.messages = messages, .arguments = &list}).ok());
   EXPECT_FALSE(parsed->render({.messages = arguments}).ok());
   EXPECT_FALSE(parsed->render({.messages = Json::array({"text"})}).ok());
+}
+
+TEST(ChatTemplate, RendersOnSeveralThreadsAtOnce) {
+  std::ifstream in(test::golden("text/chat/hermes.jinja"));
+  const std::string source{std::istreambuf_iterator<char>(in), {}};
+  const ChatTemplate shared = ChatTemplate::parse(source).value();
+  const Json messages = user("hi");
+  const std::string want = shared.render({.messages = messages})->text;
+  std::vector<std::thread> threads;
+  std::array<int, 4> same{};
+  for (int& n : same) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) n += shared.render({.messages = messages})->text == want ? 1 : 0;
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  EXPECT_THAT(same, testing::Each(50));
 }
 
 TEST(ChatTemplate, SaysWhatATemplateRefuses) {
