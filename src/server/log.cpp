@@ -28,7 +28,8 @@ void append_quoted(std::string& line, std::string_view text) {
     } else if (next.code == '"' || next.code == '\\') {
       line += '\\';
       line += bytes;
-    } else if (next.code < 0x20 || (next.code >= 0x7f && next.code < 0xa0) || next.code == 0x2028 || next.code == 0x2029) {
+    } else if (next.code < 0x20 || (next.code >= 0x7f && next.code < 0xa0) || next.code == 0x2028 ||
+               next.code == 0x2029) {
       fmt::format_to(std::back_inserter(line), "\\u{:04x}", static_cast<uint32_t>(next.code));
     } else {
       line += bytes;
@@ -65,14 +66,17 @@ void append_value(std::string& line, const LogField::Value& value, LogFormat for
   }
 }
 
-std::string make_line(LogFormat format, LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
+std::string make_line(LogFormat format, LogLevel level, std::string_view event,
+                      std::initializer_list<LogField> fields) {
   const auto now = std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
   const auto seconds = std::chrono::time_point_cast<std::chrono::seconds>(now);
-  const std::string time = fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)),
-                                       (now - seconds).count());
+  const std::string time =
+      fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(seconds)),
+                  (now - seconds).count());
   const std::string_view name = kLevels[static_cast<size_t>(level)];
-  std::string line = format == LogFormat::kJson ? fmt::format(R"({{"time":"{}","level":"{}","event":)", time, name)
-                                                : fmt::format("{} {} ", time, name);
+  std::string line = format == LogFormat::kJson
+                         ? fmt::format(R"({{"time":"{}","level":"{}","event":)", time, name)
+                         : fmt::format("{} {} ", time, name);
   append_value(line, event, format);
   for (const LogField& field : fields) {
     if (format == LogFormat::kJson) {

@@ -14,7 +14,8 @@ namespace {
 namespace asio = boost::asio;
 using boost::system::error_code;
 
-/// A body of this size that goes with a refused request is read and forgotten, so that the connection can go on.
+/// A body of this size that goes with a refused request is read and forgotten, so that the connection can go
+/// on.
 constexpr uint64_t kForgottenBody = 64 * 1024;
 constexpr size_t kMaxLingered = 4 * 1024 * 1024;
 constexpr size_t kMaxRequestId = 128;
@@ -22,7 +23,8 @@ constexpr int kClientLeft = 499;  // nginx's number for it; never sent
 
 }  // namespace
 
-Connection::Connection(std::shared_ptr<ConnectionOwner> owner, asio::io_context& io, int family, int descriptor, Source source)
+Connection::Connection(std::shared_ptr<ConnectionOwner> owner, asio::io_context& io, int family,
+                       int descriptor, Source source)
     : owner_(std::move(owner)),
       options_(owner_->options()),
       source_(std::move(source)),
@@ -34,7 +36,8 @@ Connection::Connection(std::shared_ptr<ConnectionOwner> owner, asio::io_context&
   error_code ignored;
   socket_.non_blocking(true, ignored);
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);  // fails on unix sockets, which need none
-  socket_.set_option(asio::socket_base::send_buffer_size(static_cast<int>(options_.limits.send_buffer)), ignored);
+  socket_.set_option(asio::socket_base::send_buffer_size(static_cast<int>(options_.limits.send_buffer)),
+                     ignored);
 }
 
 template <typename F>
@@ -57,7 +60,10 @@ void Connection::turn_away() {
     c.begin_request();
     c.lingers_ = true;
     c.open_exchange(false);
-    Response response = error_response(503, {.message = "the server has too many connections", .type = {}, .param = {}, .code = "too_many_connections"});
+    Response response = error_response(503, {.message = "the server has too many connections",
+                                             .type = {},
+                                             .param = {},
+                                             .code = "too_many_connections"});
     response.headers.emplace_back("Retry-After", "1");
     c.exchange_->send(std::move(response));
     c.read();
@@ -76,7 +82,9 @@ void Connection::cut(std::chrono::milliseconds grace) {
     c.draining_ = true;
     if (c.exchange_ == nullptr) return c.close();
     c.lingers_ = false;
-    c.exchange_->break_off(503, {.message = "the server is shutting down", .type = {}, .param = {}, .code = "shutting_down"}, true);
+    c.exchange_->break_off(
+        503, {.message = "the server is shutting down", .type = {}, .param = {}, .code = "shutting_down"},
+        true);
     c.arm(Timer::kCut, grace);
   });
 }
@@ -106,7 +114,9 @@ void Connection::read() {
   // Requests sent ahead are kept up to a head's size; more stays in the kernel until this one is answered.
   if (phase_ == Phase::kAnswering && input_.size() >= options_.limits.head) return;
   reading_ = true;
-  socket_.async_read_some(asio::buffer(read_buffer_), [self = shared_from_this()](const error_code& ec, size_t n) { self->on_read(ec, n); });
+  socket_.async_read_some(
+      asio::buffer(read_buffer_),
+      [self = shared_from_this()](const error_code& ec, size_t n) { self->on_read(ec, n); });
 }
 
 void Connection::on_read(const error_code& ec, size_t n) {
@@ -146,7 +156,8 @@ void Connection::advance() {
 
 void Connection::choose_request_id(Request& request) {
   const std::string_view given = request.header("x-request-id");
-  const bool harmless = !given.empty() && given.size() <= kMaxRequestId && std::all_of(given.begin(), given.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  const bool harmless = !given.empty() && given.size() <= kMaxRequestId &&
+                        std::all_of(given.begin(), given.end(), [](char c) { return c > ' ' && c < 0x7f; });
   request.request_id = harmless ? std::string(given) : owner_->new_request_id();
 }
 
@@ -170,7 +181,8 @@ void Connection::on_head() {
       return exchange_->send(std::move(verdict_.response));
     }
   } else if (parser_->expects_continue() && input_.empty()) {
-    // The answer before this one has left completely, so the kernel has room for a line; if not, the client sends anyway soon.
+    // The answer before this one has left completely, so the kernel has room for a line; if not, the client
+    // sends anyway soon.
     error_code ignored;
     socket_.write_some(asio::buffer("HTTP/1.1 100 Continue\r\n\r\n", 25), ignored);
   }
@@ -189,10 +201,18 @@ void Connection::dispatch() {
 
 void Connection::run_handler(const Handler& handler, Request request) {
   const auto failed = [&](const char* what) {
-    if (options_.log) options_.log->error("handler_failed", {{"request", record_.request_id}, {"path", record_.path}, {"what", what}});
-    exchange_->break_off(500, {.message = "the server failed on request " + record_.request_id, .type = {}, .param = {}, .code = "internal_error"}, false);
+    if (options_.log)
+      options_.log->error("handler_failed",
+                          {{"request", record_.request_id}, {"path", record_.path}, {"what", what}});
+    exchange_->break_off(500,
+                         {.message = "the server failed on request " + record_.request_id,
+                          .type = {},
+                          .param = {},
+                          .code = "internal_error"},
+                         false);
   };
-  const std::shared_ptr<Reply> reply = make_reply(exchange_);  // outlives what is thrown, else it would answer itself
+  const std::shared_ptr<Reply> reply =
+      make_reply(exchange_);  // outlives what is thrown, else it would answer itself
   try {
     handler(std::move(request), reply);
   } catch (const std::exception& e) {
@@ -205,7 +225,8 @@ void Connection::run_handler(const Handler& handler, Request request) {
 void Connection::refuse(const Refusal& refusal) {
   lingers_ = true;
   open_exchange(false);
-  exchange_->send(error_response(refusal.status, {.message = refusal.message, .type = {}, .param = {}, .code = refusal.code}));
+  exchange_->send(error_response(
+      refusal.status, {.message = refusal.message, .type = {}, .param = {}, .code = refusal.code}));
 }
 
 // ---- Answering ----
@@ -224,12 +245,14 @@ void Connection::open_exchange(bool keep_alive) {
   options.headers = verdict_.headers;
   options.kept_limit = options_.limits.kept_answer;
   last_sent_ = Clock::now();
-  exchange_ = std::make_shared<Exchange>(std::move(options), [self = shared_from_this()] { self->on_strand([](Connection& c) { c.flush(); }); });
+  exchange_ = std::make_shared<Exchange>(
+      std::move(options), [self = shared_from_this()] { self->on_strand([](Connection& c) { c.flush(); }); });
 }
 
 void Connection::flush() {
-  if (writing_ || exchange_ == nullptr) return;
+  if (exchange_ == nullptr) return;
   if (exchange_->overflowed()) return reset();
+  if (writing_) return;                         // comes here again when it is written
   const bool complete = exchange_->complete();  // asked first: what completes it later wakes again
   out_.clear();
   exchange_->take(out_);
@@ -241,8 +264,9 @@ void Connection::flush() {
 void Connection::write_some() {
   writing_ = true;
   arm_stall_timer();
-  socket_.async_write_some(asio::buffer(out_.data() + out_sent_, out_.size() - out_sent_),
-                           [self = shared_from_this()](const error_code& ec, size_t n) { self->on_written(ec, n); });
+  socket_.async_write_some(
+      asio::buffer(out_.data() + out_sent_, out_.size() - out_sent_),
+      [self = shared_from_this()](const error_code& ec, size_t n) { self->on_written(ec, n); });
 }
 
 void Connection::on_written(const error_code& ec, size_t n) {
@@ -263,15 +287,18 @@ void Connection::finish() {
   ping_timer_.cancel();
   exchange_->close();
   exchange_.reset();
+  std::string().swap(out_);  // a large answer's memory is not kept while the connection idles
   if (!goes_on) return lingers_ ? linger() : close();
   begin_request();
-  arm(input_.empty() ? Timer::kIdle : Timer::kHead, input_.empty() ? options_.timeouts.idle : options_.timeouts.head);
+  arm(input_.empty() ? Timer::kIdle : Timer::kHead,
+      input_.empty() ? options_.timeouts.idle : options_.timeouts.head);
   advance();
   read();
 }
 
 void Connection::linger() {
-  // Closing with unread bytes resets the connection, and a reset overtakes the refusal on its way to the client.
+  // Closing with unread bytes resets the connection, and a reset overtakes the refusal on its way to the
+  // client.
   phase_ = Phase::kLingering;
   input_.clear();
   error_code ignored;
@@ -326,21 +353,26 @@ void Connection::arm(Timer what, std::chrono::milliseconds after) {
 void Connection::on_timer(Timer what) {
   switch (what) {
     case Timer::kIdle:
-    case Timer::kLinger: return close();
-    case Timer::kCut: return reset();
+    case Timer::kLinger:
+      return close();
+    case Timer::kCut:
+      return reset();
     case Timer::kHead:
       if (!parser_->has_begun()) return close();
       return refuse({408, "head_timeout", "the request's head did not arrive in time"});
-    case Timer::kBody: return check_body_rate();
+    case Timer::kBody:
+      return check_body_rate();
   }
 }
 
 void Connection::check_body_rate() {
   const Clock::time_point now = Clock::now();
   const auto window = options_.timeouts.body_rate_window;
-  const double wanted = static_cast<double>(options_.timeouts.body_rate) * std::chrono::duration<double>(window).count();
+  const double wanted =
+      static_cast<double>(options_.timeouts.body_rate) * std::chrono::duration<double>(window).count();
   const auto arrived = static_cast<double>(body_bytes_ - body_bytes_before_);
-  if (now >= body_deadline_) return refuse({408, "body_timeout", "the request's body did not arrive in time"});
+  if (now >= body_deadline_)
+    return refuse({408, "body_timeout", "the request's body did not arrive in time"});
   if (arrived < wanted) return refuse({408, "body_too_slow", "the request's body arrives too slowly"});
   body_bytes_before_ = body_bytes_;
   arm(Timer::kBody, std::min(window, std::chrono::ceil<std::chrono::milliseconds>(body_deadline_ - now)));

@@ -31,17 +31,19 @@ class ConnectionOwner {
   virtual void left(Connection* connection) = 0;
 };
 
-/// One client's connection: reads a request, has it answered, and begins again. All work happens on its strand; the public
-/// members may be called from any thread.
+/// One client's connection: reads a request, has it answered, and begins again. All work happens on its
+/// strand; the public members may be called from any thread.
 ///
-/// While a request is answered the connection goes on reading, for two reasons: a next request may come already (it is kept,
-/// and answered after this one), and the end of the client's stream is how its leaving shows. An end that comes before the
-/// answer is complete counts as leaving, although a client that only shut down its sending side could still read: the two
-/// cannot be told apart, and computing for nobody is the dearer mistake. An answer that is complete is still sent.
+/// While a request is answered the connection goes on reading, for two reasons: a next request may come
+/// already (it is kept, and answered after this one), and the end of the client's stream is how its leaving
+/// shows. An end that comes before the answer is complete counts as leaving, although a client that only shut
+/// down its sending side could still read: the two cannot be told apart, and computing for nobody is the
+/// dearer mistake. An answer that is complete is still sent.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   /// Takes over the descriptor of an accepted socket.
-  Connection(std::shared_ptr<ConnectionOwner> owner, boost::asio::io_context& io, int family, int descriptor, Source source);
+  Connection(std::shared_ptr<ConnectionOwner> owner, boost::asio::io_context& io, int family, int descriptor,
+             Source source);
 
   void start();
   /// Answers 503 without reading a request, and closes.
@@ -106,8 +108,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool writing_ = false;
   bool peer_ended_ = false;  // no more bytes will come
   bool draining_ = false;
-  bool lingers_ = false;     // the client may be sending still when the answer is complete
-  uint64_t armed_ = 0;       // which setting of timer_ counts
+  bool lingers_ = false;  // the client may be sending still when the answer is complete
+  uint64_t armed_ = 0;    // which setting of timer_ counts
   std::atomic<int64_t> idle_since_{0};
 
   std::array<char, 16 * 1024> read_buffer_;

@@ -37,7 +37,9 @@ void call(const std::function<void()>& callback) {
 
 }  // namespace
 
-std::shared_ptr<Reply> make_reply(std::shared_ptr<Exchange> exchange) { return std::make_shared<ReplyHandle>(std::move(exchange)); }
+std::shared_ptr<Reply> make_reply(std::shared_ptr<Exchange> exchange) {
+  return std::make_shared<ReplyHandle>(std::move(exchange));
+}
 
 std::string event_text(std::string_view data) {
   std::string text;
@@ -52,7 +54,8 @@ std::string event_text(std::string_view data) {
   return text;
 }
 
-Exchange::Exchange(ExchangeOptions options, std::function<void()> wake) : options_(std::move(options)), wake_(std::move(wake)) {}
+Exchange::Exchange(ExchangeOptions options, std::function<void()> wake)
+    : options_(std::move(options)), wake_(std::move(wake)) {}
 
 void Exchange::append(std::string_view bytes) {
   pending_ += bytes;
@@ -168,7 +171,10 @@ void Exchange::on_drained(std::function<void()> callback) {
 void Exchange::abandon() {
   const std::lock_guard lock(mutex_);
   if (is_over()) return;
-  const ErrorBody error{.message = "the server gave no complete answer to request " + options_.request_id, .type = {}, .param = {}, .code = "internal_error"};
+  const ErrorBody error{.message = "the server gave no complete answer to request " + options_.request_id,
+                        .type = {},
+                        .param = {},
+                        .code = "internal_error"};
   if (state_ == State::kWaiting) {
     append_send(error_response(500, error));
   } else {

@@ -16,18 +16,20 @@ namespace mla::http {
 /// What the connection knows about the request that is being answered.
 struct ExchangeOptions {
   bool http_1_1 = true;
-  bool keep_alive = true;    ///< another request may follow
-  bool without_body = false; ///< HEAD
+  bool keep_alive = true;     ///< another request may follow
+  bool without_body = false;  ///< HEAD
   std::string request_id;
-  Headers headers;           ///< for whatever the answer will be (CORS)
-  size_t kept_limit = 0;     ///< bytes that a stream may keep for a slow reader
+  Headers headers;        ///< for whatever the answer will be (CORS)
+  size_t kept_limit = 0;  ///< bytes that a stream may keep for a slow reader
 };
 
-/// One request's answer on its way from a handler, on any thread, to the connection, on the connection's strand: the bytes
-/// that wait to be sent, and who is to be told what. The connection takes bytes when it is woken.
+/// One request's answer on its way from a handler, on any thread, to the connection, on the connection's
+/// strand: the bytes that wait to be sent, and who is to be told what. The connection takes bytes when it is
+/// woken.
 class Exchange {
  public:
-  /// `wake` asks the connection, from any thread and without waiting, to call take() soon. Not called once closed().
+  /// `wake` asks the connection, from any thread and without waiting, to call take() soon. Not called once
+  /// closed().
   Exchange(ExchangeOptions options, std::function<void()> wake);
 
   // The handler's side.
@@ -42,8 +44,9 @@ class Exchange {
   void abandon();
 
   // The connection's side.
-  /// Ends an answer that will not be completed by its handler: with `status` when none has begun, with an error event
-  /// otherwise. The handler is told that it is closed. `then_close`: the connection does not go on afterwards.
+  /// Ends an answer that will not be completed by its handler: with `status` when none has begun, with an
+  /// error event otherwise. The handler is told that it is closed. `then_close`: the connection does not go
+  /// on afterwards.
   void break_off(int status, const ErrorBody& error, bool then_close);
   /// Nothing more can be sent. The handler is told unless its answer was complete.
   void close();
@@ -54,11 +57,11 @@ class Exchange {
   /// So many bytes of those taken have been sent. Tells the handler when none are left.
   void sent(size_t bytes);
 
-  bool complete() const;       ///< all of the answer is there, though perhaps not sent
-  bool overflowed() const;     ///< a stream kept more than it may
-  bool keep_alive() const;     ///< the connection can go on after this answer
-  int status() const;          ///< 0 before the answer has begun
-  size_t bytes() const;        ///< of the answer, made so far
+  bool complete() const;    ///< all of the answer is there, though perhaps not sent
+  bool overflowed() const;  ///< a stream kept more than it may
+  bool keep_alive() const;  ///< the connection can go on after this answer
+  int status() const;       ///< 0 before the answer has begun
+  size_t bytes() const;     ///< of the answer, made so far
   const std::string& request_id() const { return options_.request_id; }
 
  private:
@@ -93,7 +96,8 @@ class Exchange {
 /// The handler's handle on an exchange. The exchange is abandoned with it.
 std::shared_ptr<Reply> make_reply(std::shared_ptr<Exchange> exchange);
 
-/// A payload as one server-sent event: a `data:` line for each of its lines, as the HTML standard has it, and an empty line.
+/// A payload as one server-sent event: a `data:` line for each of its lines, as the HTML standard has it, and
+/// an empty line.
 std::string event_text(std::string_view data);
 
 }  // namespace mla::http

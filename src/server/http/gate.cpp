@@ -13,7 +13,8 @@ namespace mla::http {
 namespace {
 
 Response refuse(int status, std::string code, std::string message) {
-  return error_response(status, {.message = std::move(message), .type = {}, .param = {}, .code = std::move(code)});
+  return error_response(status,
+                        {.message = std::move(message), .type = {}, .param = {}, .code = std::move(code)});
 }
 
 bool all_digits(std::string_view text) {
@@ -49,32 +50,39 @@ bool is_loopback_name(std::string_view name) {
 }
 
 bool contains(const std::vector<std::string>& list, std::string_view wanted) {
-  return std::any_of(list.begin(), list.end(), [&](const std::string& entry) { return entry == "*" || equal_without_case(entry, wanted); });
+  return std::any_of(list.begin(), list.end(), [&](const std::string& entry) {
+    return entry == "*" || equal_without_case(entry, wanted);
+  });
 }
 
 size_t count_headers(const Request& request, std::string_view name) {
-  return static_cast<size_t>(std::count_if(request.headers.begin(), request.headers.end(), [&](const auto& h) { return h.first == name; }));
+  return static_cast<size_t>(std::count_if(request.headers.begin(), request.headers.end(),
+                                           [&](const auto& h) { return h.first == name; }));
 }
 
 bool is_json(std::string_view content_type) {
-  return equal_without_case(without_blanks(content_type.substr(0, content_type.find(';'))), "application/json");
+  return equal_without_case(without_blanks(content_type.substr(0, content_type.find(';'))),
+                            "application/json");
 }
 
-/// 415 for bodies that are not plain JSON. That browsers cannot send this type without asking first (CORS preflight) also
-/// keeps other sites' forms away.
+/// 415 for bodies that are not plain JSON. That browsers cannot send this type without asking first (CORS
+/// preflight) also keeps other sites' forms away.
 std::optional<Response> check_body_type(const Request& request, const Route& route) {
   const std::string_view encoding = request.header("content-encoding");
   if (!encoding.empty() && !equal_without_case(encoding, "identity")) {
-    return refuse(415, "content_encoding", "compressed bodies are not read; send the body as it is, without Content-Encoding");
+    return refuse(415, "content_encoding",
+                  "compressed bodies are not read; send the body as it is, without Content-Encoding");
   }
-  if ((route.method == "POST" || route.method == "PUT" || route.method == "PATCH") && !is_json(request.header("content-type"))) {
+  if ((route.method == "POST" || route.method == "PUT" || route.method == "PATCH") &&
+      !is_json(request.header("content-type"))) {
     return refuse(415, "content_type", "expected Content-Type: application/json");
   }
   return std::nullopt;
 }
 
 /// The answer to OPTIONS: what the path takes and, to a page of an allowed origin, what it may send.
-Response options_response(const Request& request, const std::vector<std::string>& allowed, bool cross_origin) {
+Response options_response(const Request& request, const std::vector<std::string>& allowed,
+                          bool cross_origin) {
   Response response;
   response.status = 204;
   const std::string methods = fmt::format("{}", fmt::join(allowed, ", "));
@@ -82,8 +90,11 @@ Response options_response(const Request& request, const std::vector<std::string>
   if (cross_origin && !request.header("access-control-request-method").empty()) {
     response.headers.emplace_back("Access-Control-Allow-Methods", methods);
     const std::string_view wanted = request.header("access-control-request-headers");
-    const bool plain = std::all_of(wanted.begin(), wanted.end(), [](char c) { return is_token_character(c) || c == ',' || c == ' '; });
-    response.headers.emplace_back("Access-Control-Allow-Headers", plain && !wanted.empty() ? std::string(wanted) : "authorization, content-type, x-request-id");
+    const bool plain = std::all_of(wanted.begin(), wanted.end(),
+                                   [](char c) { return is_token_character(c) || c == ',' || c == ' '; });
+    response.headers.emplace_back(
+        "Access-Control-Allow-Headers",
+        plain && !wanted.empty() ? std::string(wanted) : "authorization, content-type, x-request-id");
     response.headers.emplace_back("Access-Control-Max-Age", "600");
   }
   return response;
@@ -97,10 +108,12 @@ bool Gate::host_is_allowed(std::string_view host, const Source& source) const {
   const std::string_view name = host_without_port(host);
   if (name.empty()) return false;
   if (is_loopback_name(name) || contains(rules_.allowed_hosts, name)) return true;
-  // An address cannot be rebound, names can: whoever connects to 192.0.2.7 and asks for 192.0.2.7 is answered.
+  // An address cannot be rebound, names can: whoever connects to 192.0.2.7 and asks for 192.0.2.7 is
+  // answered.
   if (source.local_address.empty()) return false;
-  return source.local_address.find(':') == std::string::npos ? name == source.local_address
-                                                             : equal_without_case(name, "[" + source.local_address + "]");
+  return source.local_address.find(':') == std::string::npos
+             ? name == source.local_address
+             : equal_without_case(name, "[" + source.local_address + "]");
 }
 
 Gate::Cors Gate::check_origin(const Request& request) const {
@@ -109,7 +122,8 @@ Gate::Cors Gate::check_origin(const Request& request) const {
   const std::string_view page = request.header("origin");
   if (count > 1 || page.empty() || page == "null") return Cors::kRefused;
   for (const std::string_view scheme : {"http://", "https://"}) {
-    if (equal_without_case(page, std::string(scheme) + std::string(request.header("host")))) return Cors::kSameOrigin;
+    if (equal_without_case(page, std::string(scheme) + std::string(request.header("host"))))
+      return Cors::kSameOrigin;
   }
   return contains(rules_.cors_origins, page) ? Cors::kAllowed : Cors::kRefused;
 }
@@ -118,7 +132,8 @@ std::optional<Response> Gate::check_access(Request& request, const Route& route,
   if (route.access == Access::kPublic) return std::nullopt;
   if (rules_.keys.empty()) {
     if (route.access != Access::kAdmin || source.local) return std::nullopt;
-    return refuse(403, "admin_is_local", "this path is open to local clients only while the server has no API keys");
+    return refuse(403, "admin_is_local",
+                  "this path is open to local clients only while the server has no API keys");
   }
   const auto unauthenticated = [](std::string code, std::string message) {
     Response response = refuse(401, std::move(code), std::move(message));
@@ -134,7 +149,8 @@ std::optional<Response> Gate::check_access(Request& request, const Route& route,
   const KeyRing::Key* key = rules_.keys.find(without_blanks(authorization.substr(kScheme.size())));
   if (key == nullptr) return unauthenticated("invalid_api_key", "the API key is not known to this server");
   request.client = key->name;
-  if (route.access == Access::kAdmin && !key->admin) return refuse(403, "not_admin", "this path needs an admin key");
+  if (route.access == Access::kAdmin && !key->admin)
+    return refuse(403, "not_admin", "this path needs an admin key");
   return std::nullopt;
 }
 
@@ -151,35 +167,49 @@ Gate::Verdict Gate::check(Request& request, const Source& source) const {
 
   // HTTP/1.0 has no Host, and no browser speaks it: nobody's name is rebound when it is missing.
   if (count_headers(request, "host") > 0 && !host_is_allowed(request.header("host"), source)) {
-    return refused(refuse(403, "host_not_allowed", "the Host header names another server; a name must be allowed with --allowed-hosts"));
+    return refused(
+        refuse(403, "host_not_allowed",
+               "the Host header names another server; a name must be allowed with --allowed-hosts"));
   }
   if (query_has_key(request.query)) {
-    return refused(refuse(400, "key_in_query", "API keys are taken from the Authorization header only; a key that was in a URL should be replaced"));
+    return refused(refuse(
+        400, "key_in_query",
+        "API keys are taken from the Authorization header only; a key that was in a URL should be replaced"));
   }
   const Cors cors = check_origin(request);
   verdict.headers.emplace_back("Vary", "Origin");
-  if (cors == Cors::kRefused) return refused(refuse(403, "origin_not_allowed", "pages of this origin may not use this server; see --cors-origins"));
+  if (cors == Cors::kRefused)
+    return refused(refuse(403, "origin_not_allowed",
+                          "pages of this origin may not use this server; see --cors-origins"));
   if (cors == Cors::kAllowed) {
-    const bool any = std::find(rules_.cors_origins.begin(), rules_.cors_origins.end(), "*") != rules_.cors_origins.end();
-    verdict.headers.emplace_back("Access-Control-Allow-Origin", any ? "*" : std::string(request.header("origin")));
+    const bool any =
+        std::find(rules_.cors_origins.begin(), rules_.cors_origins.end(), "*") != rules_.cors_origins.end();
+    verdict.headers.emplace_back("Access-Control-Allow-Origin",
+                                 any ? "*" : std::string(request.header("origin")));
     verdict.headers.emplace_back("Access-Control-Expose-Headers", "x-request-id, retry-after");
   }
 
   RouteTable::Match match = routes_.find(request.method, *target);
-  if (match.allowed.empty()) return refused(refuse(404, "no_such_path", "there is nothing at " + request.path));
-  if (request.method == "OPTIONS") return refused(options_response(request, match.allowed, cors == Cors::kAllowed));
+  if (match.allowed.empty())
+    return refused(refuse(404, "no_such_path", "there is nothing at " + request.path));
+  if (request.method == "OPTIONS")
+    return refused(options_response(request, match.allowed, cors == Cors::kAllowed));
   if (match.route == nullptr) {
     const std::string allowed = fmt::format("{}", fmt::join(match.allowed, ", "));
-    verdict.response = refuse(405, "method_not_allowed", fmt::format("{} does not take {}; allowed: {}", request.path, request.method, allowed));
+    verdict.response =
+        refuse(405, "method_not_allowed",
+               fmt::format("{} does not take {}; allowed: {}", request.path, request.method, allowed));
     verdict.response.headers.emplace_back("Allow", allowed);
     return verdict;
   }
-  if (std::optional<Response> response = check_access(request, *match.route, source)) return refused(std::move(*response));
+  if (std::optional<Response> response = check_access(request, *match.route, source))
+    return refused(std::move(*response));
   const std::string_view expectation = request.header("expect");
   if (!expectation.empty() && !equal_without_case(expectation, "100-continue")) {
     return refused(refuse(417, "expectation", "the only expectation understood is 100-continue"));
   }
-  if (std::optional<Response> response = check_body_type(request, *match.route)) return refused(std::move(*response));
+  if (std::optional<Response> response = check_body_type(request, *match.route))
+    return refused(std::move(*response));
   request.path_id = std::move(match.path_id);
   verdict.route = match.route;
   return verdict;

@@ -17,20 +17,24 @@ struct Refusal {
   std::string message;  ///< for people
 };
 
-/// Collects the bytes of a request's head and refuses, at the first byte that shows it, what parsers are known to read in
-/// different ways: bare CR or LF, control characters, folded lines, blanks around names, two Content-Lengths, Content-Length
-/// beside Transfer-Encoding, codings other than one `chunked`, two Hosts, and heads over the limits. What passes is plain
-/// enough for every parser to read alike (request smuggling lives from proxies and servers that do not).
+/// Collects the bytes of a request's head and refuses, at the first byte that shows it, what parsers are
+/// known to read in different ways: bare CR or LF, control characters, folded lines, blanks around names, two
+/// Content-Lengths, Content-Length beside Transfer-Encoding, codings other than one `chunked`, two Hosts, and
+/// heads over the limits. What passes is plain enough for every parser to read alike (request smuggling lives
+/// from proxies and servers that do not).
 class HeadScreen {
  public:
   explicit HeadScreen(const Limits& limits) : limits_(limits) {}
 
-  /// Takes the bytes that belong to this head and returns their number; takes none once complete() or refusal().
+  /// Takes the bytes that belong to this head and returns their number; takes none once complete() or
+  /// refusal().
   size_t feed(std::string_view bytes);
 
   bool complete() const { return complete_; }
   const std::optional<Refusal>& refusal() const { return refusal_; }
-  const std::string& head() const { return head_; }  ///< all bytes so far; ends in an empty line once complete
+  const std::string& head() const {
+    return head_;
+  }  ///< all bytes so far; ends in an empty line once complete
   bool empty() const { return head_.empty(); }
 
   // Known once complete.

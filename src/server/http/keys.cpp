@@ -16,13 +16,16 @@ constexpr size_t kMinKeyLength = 16;
 constexpr size_t kMaxNameLength = 64;
 
 bool is_name(std::string_view text) {
-  return !text.empty() && text.size() <= kMaxNameLength && std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' || c == '_' || c == '-';
-  });
+  return !text.empty() && text.size() <= kMaxNameLength &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' ||
+                  c == '_' || c == '-';
+         });
 }
 
 bool is_key(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > ' ' && c < 0x7f; });
+  return !text.empty() &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > ' ' && c < 0x7f; });
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -36,8 +39,9 @@ Status check_permissions(const std::filesystem::path& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return {};  // reading it says what is wrong
   if ((info.st_mode & (S_IRWXO | S_IWGRP)) == 0) return {};
-  return Error::usage(fmt::format("{}: permissions {:04o} let other users at the API keys; expected 0600; fix: chmod 600 {}",
-                                  path.string(), info.st_mode & 07777, path.string()));
+  return Error::usage(
+      fmt::format("{}: permissions {:04o} let other users at the API keys; expected 0600; fix: chmod 600 {}",
+                  path.string(), info.st_mode & 07777, path.string()));
 }
 
 }  // namespace
@@ -48,7 +52,8 @@ Status KeyRing::add(std::string name, std::string_view key, bool admin) {
   const Sha256Digest digest = sha256(key);
   for (size_t i = 0; i < keys_.size(); ++i) {
     if (keys_[i].name == name) return Error::usage(fmt::format("the name '{}' is given to two keys", name));
-    if (digests_[i] == digest) return Error::usage(fmt::format("'{}' and '{}' have the same key", keys_[i].name, name));
+    if (digests_[i] == digest)
+      return Error::usage(fmt::format("'{}' and '{}' have the same key", keys_[i].name, name));
   }
   keys_.push_back({std::move(name), admin});
   digests_.push_back(digest);
@@ -78,12 +83,15 @@ Result<KeyRing> KeyRing::read(const std::filesystem::path& path) {
       admin = line.starts_with("admin:");
       if (admin) line.remove_prefix(6);
     }
-    if (line.find(':') != std::string_view::npos) return wrong("expected key, name:key or name:admin:key; a key has no ':'");
+    if (line.find(':') != std::string_view::npos)
+      return wrong("expected key, name:key or name:admin:key; a key has no ':'");
     if (line.size() < kMinKeyLength) {
-      return wrong(fmt::format("a key of {} characters can be guessed; expected at least {}; fix: openssl rand -hex 32",
-                               line.size(), kMinKeyLength));
+      return wrong(fmt::format(
+          "a key of {} characters can be guessed; expected at least {}; fix: openssl rand -hex 32",
+          line.size(), kMinKeyLength));
     }
-    if (const Status added = ring.add(std::move(name), line, admin); !added.ok()) return wrong(added.error().message);
+    if (const Status added = ring.add(std::move(name), line, admin); !added.ok())
+      return wrong(added.error().message);
   }
   if (ring.empty()) return Error::invalid_file(path.string() + ": no key in it; expected lines of name:key");
   return ring;

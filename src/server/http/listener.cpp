@@ -41,7 +41,9 @@ std::string numeric(const sockaddr_storage& address) {
   return text;
 }
 
-bool is_loopback_address(const std::string& address) { return address == "::1" || address.starts_with("127.") || address == "unix"; }
+bool is_loopback_address(const std::string& address) {
+  return address == "::1" || address.starts_with("127.") || address == "unix";
+}
 
 /// The inode of the socket that listens on a port, from the kernel's tables; 0 when none is seen.
 uint64_t listening_inode(uint16_t port) {
@@ -73,7 +75,8 @@ std::string holder_of(uint16_t port) {
     const std::string id = process->path().filename();
     if (id.find_first_not_of("0123456789") != std::string::npos) continue;
     std::error_code unreadable;
-    for (fs::directory_iterator fd(process->path() / "fd", unreadable), none; !unreadable && fd != none; fd.increment(unreadable)) {
+    for (fs::directory_iterator fd(process->path() / "fd", unreadable), none; !unreadable && fd != none;
+         fd.increment(unreadable)) {
       std::error_code gone;
       if (fs::read_symlink(fd->path(), gone) != wanted) continue;
       std::string name;
@@ -87,12 +90,16 @@ std::string holder_of(uint16_t port) {
 Error bind_error(int error, const std::string& host, uint16_t port) {
   const std::string where = fmt::format("{}:{}", host, port);
   if (error == EADDRINUSE) {
-    return Error::resource(fmt::format("{}: the port is taken{}; fix: stop it, or choose another with --port", where, holder_of(port)));
+    return Error::resource(fmt::format("{}: the port is taken{}; fix: stop it, or choose another with --port",
+                                       where, holder_of(port)));
   }
   if (error == EACCES) {
-    return Error::resource(fmt::format("{}: no permission; ports below 1024 need rights that a server should not have; fix: --port 8080", where));
+    return Error::resource(fmt::format(
+        "{}: no permission; ports below 1024 need rights that a server should not have; fix: --port 8080",
+        where));
   }
-  if (error == EADDRNOTAVAIL) return Error::usage(fmt::format("{}: not an address of this machine; fix: --host 127.0.0.1", where));
+  if (error == EADDRNOTAVAIL)
+    return Error::usage(fmt::format("{}: not an address of this machine; fix: --host 127.0.0.1", where));
   return Error::resource(fmt::format("{}: cannot listen: {}", where, std::strerror(error)));
 }
 
@@ -128,8 +135,10 @@ Result<Listener> Listener::tcp(const std::string& host, uint16_t port) {
   if (listener.descriptor_ < 0) return bind_error(errno, host, port);
   const int on = 1, off = 0;
   ::setsockopt(listener.descriptor_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  if (found->ai_family == AF_INET6) ::setsockopt(listener.descriptor_, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-  if (::bind(listener.descriptor_, found->ai_addr, found->ai_addrlen) != 0 || ::listen(listener.descriptor_, kBacklog) != 0) {
+  if (found->ai_family == AF_INET6)
+    ::setsockopt(listener.descriptor_, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+  if (::bind(listener.descriptor_, found->ai_addr, found->ai_addrlen) != 0 ||
+      ::listen(listener.descriptor_, kBacklog) != 0) {
     return bind_error(errno, host, port);
   }
   sockaddr_storage bound{};
@@ -139,8 +148,9 @@ Result<Listener> Listener::tcp(const std::string& host, uint16_t port) {
                                                      : reinterpret_cast<sockaddr_in&>(bound).sin_port);
   const std::string address = numeric(bound);
   listener.loopback_ = is_loopback_address(address);
-  listener.address_ = address.find(':') == std::string::npos ? fmt::format("http://{}:{}", address, listener.port_)
-                                                             : fmt::format("http://[{}]:{}", address, listener.port_);
+  listener.address_ = address.find(':') == std::string::npos
+                          ? fmt::format("http://{}:{}", address, listener.port_)
+                          : fmt::format("http://[{}]:{}", address, listener.port_);
   return listener;
 }
 
@@ -148,18 +158,22 @@ Result<Listener> Listener::unix_socket(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return Error::usage(fmt::format("{}: a unix socket's path has at most {} bytes", path, sizeof address.sun_path - 1));
+    return Error::usage(
+        fmt::format("{}: a unix socket's path has at most {} bytes", path, sizeof address.sun_path - 1));
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   const auto where = reinterpret_cast<const sockaddr*>(&address);
 
   struct stat info {};
   if (::lstat(path.c_str(), &info) == 0) {
-    if (!S_ISSOCK(info.st_mode)) return Error::usage(path + ": something that is no socket is there; fix: another --unix-socket");
+    if (!S_ISSOCK(info.st_mode))
+      return Error::usage(path + ": something that is no socket is there; fix: another --unix-socket");
     const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     const bool dead = probe >= 0 && ::connect(probe, where, sizeof address) != 0 && errno == ECONNREFUSED;
     if (probe >= 0) ::close(probe);
-    if (!dead) return Error::resource(path + ": a server listens there already; fix: stop it, or another --unix-socket");
+    if (!dead)
+      return Error::resource(path +
+                             ": a server listens there already; fix: stop it, or another --unix-socket");
     ::unlink(path.c_str());
   }
 
@@ -168,7 +182,8 @@ Result<Listener> Listener::unix_socket(const std::string& path) {
   if (listener.descriptor_ < 0) return Error::resource(fmt::format("{}: {}", path, std::strerror(errno)));
   // On Linux the path takes the socket's own mode, so there is no moment in which others could connect.
   ::fchmod(listener.descriptor_, S_IRUSR | S_IWUSR);
-  if (::bind(listener.descriptor_, where, sizeof address) != 0 || ::listen(listener.descriptor_, kBacklog) != 0) {
+  if (::bind(listener.descriptor_, where, sizeof address) != 0 ||
+      ::listen(listener.descriptor_, kBacklog) != 0) {
     return Error::resource(fmt::format("{}: cannot listen: {}", path, std::strerror(errno)));
   }
   listener.path_ = path;
@@ -185,10 +200,13 @@ SocketEnds socket_ends(int descriptor) {
   socklen_t peer_size = sizeof peer, local_size = sizeof local;
   SocketEnds ends;
   // A client that has left already has no name any more.
-  if (::getpeername(descriptor, reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0) return {.peer = "gone", .local = {}, .loopback = false};
+  if (::getpeername(descriptor, reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0)
+    return {.peer = "gone", .local = {}, .loopback = false};
   ends.peer = numeric(peer);
   ends.loopback = is_loopback_address(ends.peer);
-  if (peer.ss_family != AF_UNIX && ::getsockname(descriptor, reinterpret_cast<sockaddr*>(&local), &local_size) == 0) ends.local = numeric(local);
+  if (peer.ss_family != AF_UNIX &&
+      ::getsockname(descriptor, reinterpret_cast<sockaddr*>(&local), &local_size) == 0)
+    ends.local = numeric(local);
   return ends;
 }
 

@@ -12,21 +12,28 @@ namespace beast = boost::beast;
 using beast::error_code;
 using beast::http::error;
 
+/// "0\r\n\r\n". Beast 1.74 asserts that it is offered so many bytes when it looks for the end of the last
+/// chunk again; every chunked body ends in as many, so nothing is lost by waiting for them.
+constexpr size_t kLastChunkBytes = 5;
+
 /// Beast's parser, writing into a Request.
 class Reader final : public beast::http::basic_parser<true> {
  public:
   Request request;
 
  private:
-  void on_request_impl(beast::http::verb, beast::string_view method, beast::string_view target, int, error_code&) override {
+  void on_request_impl(beast::http::verb, beast::string_view method, beast::string_view target, int,
+                       error_code&) override {
     request.method.assign(method.data(), method.size());
     request.path.assign(target.data(), target.size());
   }
   void on_response_impl(int, beast::string_view, int, error_code&) override {}
-  void on_field_impl(beast::http::field, beast::string_view name, beast::string_view value, error_code&) override {
+  void on_field_impl(beast::http::field, beast::string_view name, beast::string_view value,
+                     error_code&) override {
     if (is_header_done()) return;  // a trailer: nothing that is asked of a server may come after the body
     std::string key(name.data(), name.size());
-    std::transform(key.begin(), key.end(), key.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    std::transform(key.begin(), key.end(), key.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
     request.headers.emplace_back(std::move(key), std::string(value.data(), value.size()));
   }
   void on_header_impl(error_code&) override {}
@@ -102,6 +109,10 @@ size_t RequestParser::Impl::feed_piece(std::string_view bytes) {
   const bool joined = !rest.empty();
   if (joined) rest += bytes;
   const std::string_view offered = joined ? std::string_view(rest) : bytes;
+  if (screen.chunked() && offered.size() < kLastChunkBytes) {
+    if (!joined) rest = bytes;
+    return bytes.size();
+  }
   error_code ec;
   const size_t read = reader.put({offered.data(), offered.size()}, ec);
   const size_t left = offered.size() - read;
@@ -118,7 +129,9 @@ size_t RequestParser::Impl::feed_piece(std::string_view bytes) {
     return bytes.size();
   }
   if (left > limits.chunk_overhead) {
-    refuse(400, "chunk_overhead", "a chunk's size line or the trailer is longer than " + std::to_string(limits.chunk_overhead) + " bytes");
+    refuse(400, "chunk_overhead",
+           "a chunk's size line or the trailer is longer than " + std::to_string(limits.chunk_overhead) +
+               " bytes");
     return bytes.size();
   }
   if (joined) {
@@ -132,21 +145,37 @@ size_t RequestParser::Impl::feed_piece(std::string_view bytes) {
 size_t RequestParser::feed(std::string_view bytes) {
   if (bytes.empty()) return 0;
   switch (impl_->state) {
-    case State::kHead: return impl_->feed_head(bytes);
-    case State::kBody: return impl_->feed_body(bytes);
-    default: return 0;
+    case State::kHead:
+      return impl_->feed_head(bytes);
+    case State::kBody:
+      return impl_->feed_body(bytes);
+    default:
+      return 0;
   }
 }
 
-RequestParser::State RequestParser::state() const { return impl_->state; }
-const Refusal& RequestParser::refusal() const { return impl_->refusal; }
-const HeadScreen& RequestParser::head() const { return impl_->screen; }
-bool RequestParser::has_begun() const { return !impl_->screen.empty(); }
-Request& RequestParser::request() { return impl_->reader.request; }
-bool RequestParser::keep_alive() const { return impl_->reader.keep_alive(); }
+RequestParser::State RequestParser::state() const {
+  return impl_->state;
+}
+const Refusal& RequestParser::refusal() const {
+  return impl_->refusal;
+}
+const HeadScreen& RequestParser::head() const {
+  return impl_->screen;
+}
+bool RequestParser::has_begun() const {
+  return !impl_->screen.empty();
+}
+Request& RequestParser::request() {
+  return impl_->reader.request;
+}
+bool RequestParser::keep_alive() const {
+  return impl_->reader.keep_alive();
+}
 
 bool RequestParser::expects_continue() const {
-  return impl_->screen.http_1_1() && equal_without_case(impl_->reader.request.header("expect"), "100-continue");
+  return impl_->screen.http_1_1() &&
+         equal_without_case(impl_->reader.request.header("expect"), "100-continue");
 }
 
 }  // namespace mla::http

@@ -24,9 +24,10 @@ struct ResponseHead {
 /// "OK" for 200; "Unknown" for what has no phrase here.
 std::string_view reason_phrase(int status);
 
-/// The status line, the fields that every answer carries (date, request id, nosniff, CSP, ...), those of `own` and `added`, and
-/// the empty line. A field of `own` takes the place of the one that every answer would carry. Control characters in values
-/// become blanks: nothing that a handler passes on can begin another field.
+/// The status line, the fields that every answer carries (date, request id, nosniff, CSP, ...), those of
+/// `own` and `added`, and the empty line. A field of `own` takes the place of the one that every answer would
+/// carry. Control characters in values become blanks: nothing that a handler passes on can begin another
+/// field.
 std::string response_head(const ResponseHead& head, const Headers& own, const Headers& added);
 
 }  // namespace mla::http

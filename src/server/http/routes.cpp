@@ -22,7 +22,8 @@ std::vector<std::string> segments_of(std::string_view pattern) {
 }
 
 /// The segment that stands for {id} ("" when the pattern has none), or nothing when the path is another.
-std::optional<std::string> matched(const std::vector<std::string>& pattern, const std::vector<std::string>& path) {
+std::optional<std::string> matched(const std::vector<std::string>& pattern,
+                                   const std::vector<std::string>& path) {
   if (pattern.size() != path.size()) return std::nullopt;
   std::string id;
   for (size_t i = 0; i < path.size(); ++i) {
@@ -54,7 +55,8 @@ RouteTable::Match RouteTable::find(std::string_view method, const Target& target
     }
   }
   if (!match.allowed.empty()) {
-    if (std::find(match.allowed.begin(), match.allowed.end(), "GET") != match.allowed.end()) match.allowed.push_back("HEAD");
+    if (std::find(match.allowed.begin(), match.allowed.end(), "GET") != match.allowed.end())
+      match.allowed.push_back("HEAD");
     match.allowed.push_back("OPTIONS");
   }
   return match;

@@ -18,8 +18,9 @@ enum class Access {
 };
 
 struct Route {
-  std::string method;   ///< "GET" answers HEAD too
-  std::string pattern;  ///< "/v1/models/{id}": segments, of which one may be {id} and stands for any one segment
+  std::string method;  ///< "GET" answers HEAD too
+  std::string
+      pattern;  ///< "/v1/models/{id}": segments, of which one may be {id} and stands for any one segment
   Access access = Access::kKey;
   Handler handler;
 };
@@ -30,7 +31,7 @@ class RouteTable {
   explicit RouteTable(std::vector<Route> routes);
 
   struct Match {
-    const Route* route = nullptr;      ///< null when no route has this path and method
+    const Route* route = nullptr;  ///< null when no route has this path and method
     std::string path_id;
     std::vector<std::string> allowed;  ///< the methods of this path; empty when no route has the path
   };

@@ -30,10 +30,10 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kAcceptPause{50};          // after a failure to accept
-constexpr milliseconds kCutGrace{1000};           // for the last bytes, once the drain took too long
-constexpr milliseconds kImmediateGrace{100};      // the same after a second stop()
-constexpr size_t kTurnedAwayAtOnce = 64;          // refusals under way; more connections are closed without a word
+constexpr milliseconds kAcceptPause{50};      // after a failure to accept
+constexpr milliseconds kCutGrace{1000};       // for the last bytes, once the drain took too long
+constexpr milliseconds kImmediateGrace{100};  // the same after a second stop()
+constexpr size_t kTurnedAwayAtOnce = 64;  // refusals under way; more connections are closed without a word
 constexpr int kAcceptsAtOnce = 64;
 constexpr int kShedAtOnce = 4;
 constexpr std::chrono::seconds kShedAfterIdle{1};
@@ -101,11 +101,15 @@ struct Server::Impl final : ConnectionOwner, std::enable_shared_from_this<Server
 // ---- Starting ----
 
 Status Server::Impl::start() {
-  Result<Listener> listener = options_.unix_socket.empty() ? Listener::tcp(options_.host, options_.port) : Listener::unix_socket(options_.unix_socket);
+  Result<Listener> listener = options_.unix_socket.empty() ? Listener::tcp(options_.host, options_.port)
+                                                           : Listener::unix_socket(options_.unix_socket);
   if (!listener.ok()) return std::move(listener).error();
   if (!listener->loopback() && options_.keys.empty() && !options_.insecure_no_auth) {
-    return Error::usage(fmt::format("{}: other machines could use the model without a key; fix: --api-key-file FILE, or --host 127.0.0.1, or "
-                                    "--insecure-no-auth if that is meant", listener->address()));
+    return Error::usage(
+        fmt::format("{}: other machines could use the model without a key; fix: --api-key-file FILE, or "
+                    "--host 127.0.0.1, or "
+                    "--insecure-no-auth if that is meant",
+                    listener->address()));
   }
   listener_.emplace(std::move(*listener));
   port_ = listener_->port();
@@ -113,7 +117,9 @@ Status Server::Impl::start() {
   if (options_.log) {
     options_.log->info("listening", {{"address", address_}, {"keys", options_.keys.size()}});
     if (!listener_->loopback() && options_.keys.empty()) {
-      options_.log->warning("no_authentication", {{"address", address_}, {"what", "anyone who reaches this address may use the model"}});
+      options_.log->warning(
+          "no_authentication",
+          {{"address", address_}, {"what", "anyone who reaches this address may use the model"}});
     }
   }
   listening_.assign(listener_->descriptor());
@@ -128,7 +134,8 @@ void Server::Impl::run_thread() {
     try {
       io_.run();
       return;
-    } catch (const std::exception& e) {  // out of memory in a callback of ours: that connection is lost, the server is not
+    } catch (const std::exception&
+                 e) {  // out of memory in a callback of ours: that connection is lost, the server is not
       if (options_.log) options_.log->error("io_failed", {{"what", e.what()}});
     }
   }
@@ -155,7 +162,8 @@ void Server::Impl::accept_clients() {
 bool Server::Impl::accept_one() {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
-  const int descriptor = ::accept4(listener_->descriptor(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  const int descriptor = ::accept4(listener_->descriptor(), reinterpret_cast<sockaddr*>(&peer), &size,
+                                   SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (descriptor >= 0) {
     admit(descriptor, peer.ss_family);
     return true;
@@ -163,9 +171,11 @@ bool Server::Impl::accept_one() {
   const int error = errno;
   if (error == EINTR || error == ECONNABORTED) return true;
   if (error == EAGAIN || error == EWOULDBLOCK) return false;
-  // Out of descriptors or of memory: clients wait in the kernel's queue while connections that idle make room.
+  // Out of descriptors or of memory: clients wait in the kernel's queue while connections that idle make
+  // room.
   const bool shed = shed_idle();
-  if (options_.log) options_.log->warning("accept_failed", {{"what", std::strerror(error)}, {"closes_idle", shed}});
+  if (options_.log)
+    options_.log->warning("accept_failed", {{"what", std::strerror(error)}, {"closes_idle", shed}});
   accept_timer_.expires_after(kAcceptPause);
   accept_timer_.async_wait([this](const error_code& ec) {
     if (!ec) wait_for_clients();
@@ -182,7 +192,8 @@ void Server::Impl::admit(int descriptor, int family) {
     const std::lock_guard lock(mutex_);
     ++stats_.accepted;
     const auto peer = per_peer_.find(ends.peer);
-    const bool peer_has_room = family == AF_UNIX || peer == per_peer_.end() || peer->second < options_.max_per_peer;
+    const bool peer_has_room =
+        family == AF_UNIX || peer == per_peer_.end() || peer->second < options_.max_per_peer;
     admitted = admitted_ < options_.max_connections && peer_has_room;
     if (!admitted) ++stats_.turned_away;
     if (!admitted && members_.size() - admitted_ >= kTurnedAwayAtOnce) {
@@ -190,7 +201,8 @@ void Server::Impl::admit(int descriptor, int family) {
       return;
     }
     try {
-      connection = std::make_shared<Connection>(shared_from_this(), io_, family, descriptor, std::move(source));
+      connection =
+          std::make_shared<Connection>(shared_from_this(), io_, family, descriptor, std::move(source));
     } catch (const std::exception& e) {  // the kernel watches no more descriptors, or memory is short
       if (options_.log) options_.log->error("admit_failed", {{"what", e.what()}});
       ::close(descriptor);
@@ -235,7 +247,8 @@ bool Server::Impl::shed_idle() {
     if (since != 0 && since < latest) idle.emplace(since, connection);
   });
   int shed = 0;
-  for (auto it = idle.begin(); it != idle.end() && shed < kShedAtOnce; ++it, ++shed) it->second->close_if_idle();
+  for (auto it = idle.begin(); it != idle.end() && shed < kShedAtOnce; ++it, ++shed)
+    it->second->close_if_idle();
   return shed > 0;
 }
 
@@ -251,8 +264,16 @@ void Server::Impl::for_each_connection(F&& f) {
 
 void Server::Impl::record(const AccessRecord& r) {
   if (options_.log) {
-    options_.log->info("request", {{"id", r.request_id}, {"method", r.method}, {"path", r.path}, {"status", r.status}, {"bytes_in", r.bytes_in},
-                                   {"bytes_out", r.bytes_out}, {"seconds", r.seconds}, {"peer", r.peer}, {"client", r.client}, {"complete", r.complete}});
+    options_.log->info("request", {{"id", r.request_id},
+                                   {"method", r.method},
+                                   {"path", r.path},
+                                   {"status", r.status},
+                                   {"bytes_in", r.bytes_in},
+                                   {"bytes_out", r.bytes_out},
+                                   {"seconds", r.seconds},
+                                   {"peer", r.peer},
+                                   {"client", r.client},
+                                   {"complete", r.complete}});
   }
   if (!options_.on_access) return;
   try {
@@ -299,7 +320,8 @@ void Server::Impl::cut_all(milliseconds grace) {
 
 // ---- Server ----
 
-Server::Server(ServerOptions options, std::vector<Route> routes) : impl_(std::make_shared<Impl>(std::move(options), std::move(routes))) {}
+Server::Server(ServerOptions options, std::vector<Route> routes)
+    : impl_(std::make_shared<Impl>(std::move(options), std::move(routes))) {}
 
 Server::~Server() {
   stop(milliseconds(0));
@@ -307,11 +329,21 @@ Server::~Server() {
   wait();
 }
 
-Status Server::start() { return impl_->start(); }
-uint16_t Server::port() const { return impl_->port_; }
-std::string Server::address() const { return impl_->address_; }
-void Server::stop(milliseconds drain) { impl_->stop(drain); }
-const std::vector<Route>& Server::routes() const { return impl_->gate_.routes().routes(); }
+Status Server::start() {
+  return impl_->start();
+}
+uint16_t Server::port() const {
+  return impl_->port_;
+}
+std::string Server::address() const {
+  return impl_->address_;
+}
+void Server::stop(milliseconds drain) {
+  impl_->stop(drain);
+}
+const std::vector<Route>& Server::routes() const {
+  return impl_->gate_.routes().routes();
+}
 
 void Server::wait() {
   const std::lock_guard lock(impl_->join_mutex_);

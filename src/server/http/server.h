@@ -24,12 +24,12 @@ struct AccessRecord {
   std::string path;
   std::string request_id;
   std::string peer;
-  std::string client;    ///< the key's name
-  int status = 0;        ///< 499: the client left before an answer had begun
-  size_t bytes_in = 0;   ///< of the body
-  size_t bytes_out = 0;  ///< head and body
-  double seconds = 0;    ///< from the end of the head to the last byte sent
-  bool complete = false; ///< the whole answer was sent
+  std::string client;     ///< the key's name
+  int status = 0;         ///< 499: the client left before an answer had begun
+  size_t bytes_in = 0;    ///< of the body
+  size_t bytes_out = 0;   ///< head and body
+  double seconds = 0;     ///< from the end of the head to the last byte sent
+  bool complete = false;  ///< the whole answer was sent
 };
 
 struct ServerOptions {
@@ -47,12 +47,12 @@ struct ServerOptions {
   size_t max_per_peer = 32;      ///< of one address; not counted on a unix socket
   int io_threads = 1;
 
-  std::shared_ptr<Log> log;  ///< may be null
+  std::shared_ptr<Log> log;                            ///< may be null
   std::function<void(const AccessRecord&)> on_access;  ///< besides the log; on a thread of the server's
 };
 
-/// An HTTP/1.1 server: listens, reads requests within limits, lets the Gate decide, calls handlers, sends answers and streams.
-/// Members may be called from any thread.
+/// An HTTP/1.1 server: listens, reads requests within limits, lets the Gate decide, calls handlers, sends
+/// answers and streams. Members may be called from any thread.
 class Server {
  public:
   Server(ServerOptions options, std::vector<Route> routes);
@@ -61,23 +61,24 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  /// Binds and begins to serve. Errors: kUsage when the address lies beyond loopback and there are neither keys nor
-  /// insecure_no_auth, or names nothing; kResource when it is taken (and by whom) or not permitted.
+  /// Binds and begins to serve. Errors: kUsage when the address lies beyond loopback and there are neither
+  /// keys nor insecure_no_auth, or names nothing; kResource when it is taken (and by whom) or not permitted.
   Status start();
 
   uint16_t port() const;        ///< that is listened on; 0 on a unix socket
   std::string address() const;  ///< "http://127.0.0.1:8080" or "unix:/path"
 
-  /// The first call stops accepting, closes idle connections, and lets answers complete for `drain`; then streams end with an
-  /// error event and other requests with 503. A second call cuts this short. Does not wait.
+  /// The first call stops accepting, closes idle connections, and lets answers complete for `drain`; then
+  /// streams end with an error event and other requests with 503. A second call cuts this short. Does not
+  /// wait.
   void stop(std::chrono::milliseconds drain = std::chrono::seconds(30));
   /// Until every connection is closed after stop(). Not from a handler.
   void wait();
 
   struct Stats {
-    size_t connections = 0;   ///< open now
-    uint64_t accepted = 0;    ///< since the start
-    uint64_t turned_away = 0; ///< for want of a place
+    size_t connections = 0;    ///< open now
+    uint64_t accepted = 0;     ///< since the start
+    uint64_t turned_away = 0;  ///< for want of a place
   };
   Stats stats() const;
   const std::vector<Route>& routes() const;

@@ -15,12 +15,18 @@ int hex_digit(char c) {
   return -1;
 }
 
-bool is_alphanumeric(char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
+bool is_alphanumeric(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
 
 /// pchar of RFC 3986 without the percent sign.
-bool is_path_character(char c) { return is_alphanumeric(c) || std::string_view("-._~!$&'()*+,;=:@").find(c) != std::string_view::npos; }
+bool is_path_character(char c) {
+  return is_alphanumeric(c) || std::string_view("-._~!$&'()*+,;=:@").find(c) != std::string_view::npos;
+}
 
-bool is_query_character(char c) { return is_path_character(c) || c == '/' || c == '?' || c == '%' || c == '[' || c == ']'; }
+bool is_query_character(char c) {
+  return is_path_character(c) || c == '/' || c == '?' || c == '%' || c == '[' || c == ']';
+}
 
 bool is_harmless_segment(std::string_view segment) {
   if (segment.empty() || segment == "." || segment == ".." || !is_utf8(segment)) return false;
@@ -31,7 +37,8 @@ bool is_harmless_segment(std::string_view segment) {
     if (part.empty() || part == "." || part == "..") return false;
     at = end + 1;
   }
-  return std::none_of(segment.begin(), segment.end(), [](unsigned char c) { return c < ' ' || c == 0x7f || c == '\\'; });
+  return std::none_of(segment.begin(), segment.end(),
+                      [](unsigned char c) { return c < ' ' || c == 0x7f || c == '\\'; });
 }
 
 }  // namespace
@@ -70,7 +77,8 @@ std::optional<Target> parse_target(std::string_view text) {
     const size_t end = std::min(path.find('/', at), path.size());
     const std::string_view raw = path.substr(at, end - at);
     at = end + 1;
-    if (!std::all_of(raw.begin(), raw.end(), [](char c) { return is_path_character(c) || c == '%'; })) return std::nullopt;
+    if (!std::all_of(raw.begin(), raw.end(), [](char c) { return is_path_character(c) || c == '%'; }))
+      return std::nullopt;
     std::optional<std::string> segment = percent_decoded(raw);
     if (!segment || !is_harmless_segment(*segment)) return std::nullopt;
     target.path += '/' + *segment;
@@ -80,7 +88,8 @@ std::optional<Target> parse_target(std::string_view text) {
 }
 
 bool query_has_key(std::string_view query) {
-  constexpr std::array<std::string_view, 7> kNames = {"apikey", "key", "accesstoken", "token", "authorization", "bearer", "xapikey"};
+  constexpr std::array<std::string_view, 7> kNames = {"apikey",        "key",    "accesstoken", "token",
+                                                      "authorization", "bearer", "xapikey"};
   for (size_t at = 0; at <= query.size();) {
     const size_t end = std::min(query.find_first_of("&;", at), query.size());
     const std::string_view pair = query.substr(at, end - at);
