@@ -13,10 +13,12 @@ TEST(Sha256, AgreesWithThePublishedVectors) {
   EXPECT_EQ(to_hex(sha256("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(to_hex(sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")),
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-  EXPECT_EQ(to_hex(sha256("abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu")),
+  EXPECT_EQ(to_hex(sha256("abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqkl"
+                          "mnopqrlmnopqrsmnopqrstnopqrstu")),
             "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1");
   EXPECT_EQ(to_hex(sha256("\xbd")), "68325720aabd7c82f30f554b313d0570c95accbb7dc4b5aae11204c08ffe732b");
-  EXPECT_EQ(to_hex(sha256(std::string(1'000'000, 'a'))), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+  EXPECT_EQ(to_hex(sha256(std::string(1'000'000, 'a'))),
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
 // Digests of n times 'a' around the lengths where padding takes another block (Python's hashlib).
@@ -38,7 +40,8 @@ TEST(Sha256, DoesNotDependOnHowTheBytesArrive) {
   for (int i = 0; i < 300; ++i) text += static_cast<char>(i * 37);
   for (const size_t step : {1u, 3u, 63u, 64u, 65u, 127u, 200u}) {
     Sha256 hash;
-    for (size_t at = 0; at < text.size(); at += step) hash.update(std::string_view(text).substr(at, step)).update("");
+    for (size_t at = 0; at < text.size(); at += step)
+      hash.update(std::string_view(text).substr(at, step)).update("");
     EXPECT_EQ(hash.finish(), sha256(text)) << step;
     EXPECT_EQ(hash.finish(), sha256("")) << "a finished hash begins anew";
   }

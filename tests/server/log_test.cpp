@@ -28,7 +28,8 @@ class Pipe {
     ends_[1] = -1;
     std::string all(1 << 20, '\0');
     size_t size = 0;
-    for (ssize_t n; (n = ::read(ends_[0], all.data() + size, all.size() - size)) > 0;) size += static_cast<size_t>(n);
+    for (ssize_t n; (n = ::read(ends_[0], all.data() + size, all.size() - size)) > 0;)
+      size += static_cast<size_t>(n);
     all.resize(size);
     return all;
   }
@@ -40,10 +41,19 @@ class Pipe {
 TEST(Log, TextLinesAreOneLineWhateverIsInThem) {
   Pipe pipe;
   Log log(pipe.in());
-  log.info("request", {{"path", "/a\n2026 error forged=1"}, {"n", 5}, {"s", 0.25}, {"ok", true}, {"empty", ""}, {"bytes", "\xff\x1b[31m\xe2\x80\xa8\xc2\x85"}});
+  log.info("request", {{"path", "/a\n2026 error forged=1"},
+                       {"n", 5},
+                       {"s", 0.25},
+                       {"ok", true},
+                       {"empty", ""},
+                       {"bytes", "\xff\x1b[31m\xe2\x80\xa8\xc2\x85"}});
   log.debug("not written", {});
   const std::string line = pipe.read_all();
-  EXPECT_THAT(line, EndsWith(R"( info request path="/a\u000a2026 error forged=1" n=5 s=0.25 ok=true empty="" bytes="\ufffd\u001b[31m\u2028\u0085")" "\n"));
+  EXPECT_THAT(
+      line,
+      EndsWith(
+          R"( info request path="/a\u000a2026 error forged=1" n=5 s=0.25 ok=true empty="" bytes="\ufffd\u001b[31m\u2028\u0085")"
+          "\n"));
   EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
   EXPECT_EQ(line.find('T'), 10u) << line;
 }
@@ -51,7 +61,8 @@ TEST(Log, TextLinesAreOneLineWhateverIsInThem) {
 TEST(Log, JsonLinesParse) {
   Pipe pipe;
   Log log(pipe.in(), LogFormat::kJson, LogLevel::kDebug);
-  log.debug("an \"event\"", {{"path", "/\\\xc3\xa9\n"}, {"n", -5}, {"nan", 0.0 / 0.0}, {"big", size_t{1} << 40}});
+  log.debug("an \"event\"",
+            {{"path", "/\\\xc3\xa9\n"}, {"n", -5}, {"nan", 0.0 / 0.0}, {"big", size_t{1} << 40}});
   const auto json = nlohmann::json::parse(pipe.read_all());
   EXPECT_EQ(json["event"], "an \"event\"");
   EXPECT_EQ(json["path"], "/\\\xc3\xa9\n");

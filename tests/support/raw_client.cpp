@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -19,11 +20,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 int milliseconds_until(Clock::time_point deadline) {
-  return static_cast<int>(std::max<int64_t>(0, std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count()));
+  return static_cast<int>(
+      std::max<int64_t>(0, std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count()));
 }
 
 std::string lowered(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 
@@ -56,7 +59,8 @@ RawClient RawClient::unix_socket(const std::string& path) {
   return RawClient(descriptor);
 }
 
-RawClient::RawClient(RawClient&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)), input_(std::move(other.input_)) {}
+RawClient::RawClient(RawClient&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)), input_(std::move(other.input_)) {}
 
 RawClient& RawClient::operator=(RawClient&& other) noexcept {
   close();
@@ -65,7 +69,9 @@ RawClient& RawClient::operator=(RawClient&& other) noexcept {
   return *this;
 }
 
-RawClient::~RawClient() { close(); }
+RawClient::~RawClient() {
+  close();
+}
 
 void RawClient::close() {
   if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
@@ -77,9 +83,13 @@ void RawClient::reset() {
   close();
 }
 
-void RawClient::shut_down_sending() { ::shutdown(descriptor_, SHUT_WR); }
+void RawClient::shut_down_sending() {
+  ::shutdown(descriptor_, SHUT_WR);
+}
 
-void RawClient::set_receive_buffer(int bytes) { ::setsockopt(descriptor_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes); }
+void RawClient::set_receive_buffer(int bytes) {
+  ::setsockopt(descriptor_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+}
 
 bool RawClient::send(std::string_view bytes) {
   const auto deadline = Clock::now() + std::chrono::seconds(10);
@@ -98,6 +108,7 @@ bool RawClient::send(std::string_view bytes) {
 }
 
 bool RawClient::fill(Clock::time_point deadline) {
+  if (!connected()) return false;
   pollfd ready{descriptor_, POLLIN, 0};
   if (::poll(&ready, 1, milliseconds_until(deadline)) <= 0) return false;
   char buffer[16384];
@@ -133,11 +144,14 @@ std::string RawClient::receive_some(size_t max, std::chrono::milliseconds wait) 
 }
 
 bool RawClient::sees_close(std::chrono::milliseconds wait) {
+  if (!connected()) return true;
   const auto deadline = Clock::now() + wait;
   char buffer[16384];
   while (Clock::now() < deadline) {
     pollfd ready{descriptor_, POLLIN, 0};
-    if (::poll(&ready, 1, milliseconds_until(deadline)) > 0 && ::recv(descriptor_, buffer, sizeof buffer, 0) <= 0) return true;
+    if (::poll(&ready, 1, milliseconds_until(deadline)) > 0 &&
+        ::recv(descriptor_, buffer, sizeof buffer, 0) <= 0)
+      return true;
   }
   return false;
 }
@@ -189,7 +203,8 @@ RawResponse RawClient::get(const std::string& path, const std::string& headers) 
 }
 
 RawResponse RawClient::post(const std::string& path, std::string_view body, const std::string& headers) {
-  send("POST " + path + " HTTP/1.1\r\nHost: localhost\r\n" + headers + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body));
+  send("POST " + path + " HTTP/1.1\r\nHost: localhost\r\n" + headers +
+       "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body));
   return receive();
 }
 

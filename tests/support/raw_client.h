@@ -14,11 +14,11 @@ struct RawResponse {
   int status = 0;
   std::map<std::string, std::string> headers;  ///< names in lower case
   std::string body;                            ///< without the chunks' framing
-  bool complete = false;                       ///< all that Content-Length or the last chunk promised has come
+  bool complete = false;  ///< all that Content-Length or the last chunk promised has come
 };
 
-/// A TCP or unix-socket client that sends whatever bytes it is told to, for tests of servers. Every wait ends after some
-/// seconds, so that a server that hangs fails its test.
+/// A TCP or unix-socket client that sends whatever bytes it is told to, for tests of servers. Every wait ends
+/// after some seconds, so that a server that hangs fails its test.
 class RawClient {
  public:
   static RawClient tcp(uint16_t port, const std::string& address = "127.0.0.1");
@@ -31,11 +31,13 @@ class RawClient {
   int descriptor() const { return descriptor_; }
   /// Whether the kernel took all of it.
   bool send(std::string_view bytes);
-  /// One answer; not `complete` when the server closes or `wait` passes before. `without_body`: the answer to HEAD.
+  /// One answer; not `complete` when the server closes or `wait` passes before. `without_body`: the answer to
+  /// HEAD.
   RawResponse receive(std::chrono::milliseconds wait = std::chrono::seconds(10), bool without_body = false);
   /// What has come by the time that `end` is in it, the server closes, or `wait` passes.
   std::string receive_until(std::string_view end, std::chrono::milliseconds wait = std::chrono::seconds(10));
-  /// At most `max` bytes, as soon as there are some; nothing when none come within `wait` or the server has closed.
+  /// At most `max` bytes, as soon as there are some; nothing when none come within `wait` or the server has
+  /// closed.
   std::string receive_some(size_t max, std::chrono::milliseconds wait);
   /// Whether the server closes (or resets) within `wait`; what it still sends is dropped.
   bool sees_close(std::chrono::milliseconds wait = std::chrono::seconds(10));
@@ -47,7 +49,8 @@ class RawClient {
 
   /// send() and receive() of a request without a body.
   RawResponse get(const std::string& path, const std::string& headers = "");
-  RawResponse post(const std::string& path, std::string_view body, const std::string& headers = "Content-Type: application/json\r\n");
+  RawResponse post(const std::string& path, std::string_view body,
+                   const std::string& headers = "Content-Type: application/json\r\n");
 
  private:
   explicit RawClient(int descriptor) : descriptor_(descriptor) {}

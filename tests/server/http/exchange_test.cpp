@@ -35,21 +35,31 @@ TEST(Exchange, EventsAreSplitAtLineBreaks) {
   EXPECT_EQ(event_text("a\r\nb\rc"), "data: a\ndata: b\ndata: c\n\n");
   EXPECT_EQ(event_text("a\n\nevent: forged"), "data: a\ndata: \ndata: event: forged\n\n");
   EXPECT_EQ(event_text("a\n"), "data: a\ndata: \n\n");
-  EXPECT_EQ(event_text("a\xe2\x80\xa8""b"), "data: a\xe2\x80\xa8""b\n\n") << "U+2028 breaks no line of an event";
+  EXPECT_EQ(event_text("a\xe2\x80\xa8"
+                       "b"),
+            "data: a\xe2\x80\xa8"
+            "b\n\n")
+      << "U+2028 breaks no line of an event";
 }
 
 TEST(Exchange, AResponseIsOneHeadAndOneBody) {
   int wakes = 0;
   Exchange exchange(options(), [&] { ++wakes; });
-  exchange.send({.status = 200, .body = "{}", .content_type = "application/json", .headers = {{"Retry-After", "1"}, {"X-Bad", "a\r\nSet-Cookie: b"}, {"cache-control", "max-age=5"}}});
+  exchange.send(
+      {.status = 200,
+       .body = "{}",
+       .content_type = "application/json",
+       .headers = {{"Retry-After", "1"}, {"X-Bad", "a\r\nSet-Cookie: b"}, {"cache-control", "max-age=5"}}});
   exchange.send({.status = 500, .body = "twice", .content_type = "text/plain", .headers = {}});
   EXPECT_EQ(wakes, 1);
   const std::string bytes = drain(exchange);
   EXPECT_THAT(bytes, StartsWith("HTTP/1.1 200 OK\r\n"));
   EXPECT_THAT(bytes, EndsWith("\r\n\r\n{}"));
-  for (const char* field : {"Content-Length: 2\r\n", "X-Request-Id: id-1\r\n", "X-Content-Type-Options: nosniff\r\n", "Referrer-Policy: no-referrer\r\n",
-                            "Content-Security-Policy: default-src 'self'; frame-ancestors 'none'\r\n", "Retry-After: 1\r\n", "cache-control: max-age=5\r\n",
-                            "X-Bad: a  Set-Cookie: b\r\n"}) {
+  for (const char* field :
+       {"Content-Length: 2\r\n", "X-Request-Id: id-1\r\n", "X-Content-Type-Options: nosniff\r\n",
+        "Referrer-Policy: no-referrer\r\n",
+        "Content-Security-Policy: default-src 'self'; frame-ancestors 'none'\r\n", "Retry-After: 1\r\n",
+        "cache-control: max-age=5\r\n", "X-Bad: a  Set-Cookie: b\r\n"}) {
     EXPECT_THAT(bytes, HasSubstr(field));
   }
   EXPECT_THAT(bytes, Not(HasSubstr("no-store"))) << "the handler's Cache-Control takes the place of ours";
@@ -69,7 +79,8 @@ TEST(Exchange, AnAbandonedAnswerIsA500OrABrokenStream) {
   }
   const std::string bytes = drain(*streaming);
   EXPECT_THAT(bytes, HasSubstr(R"("code":"internal_error")"));
-  EXPECT_THAT(bytes, Not(HasSubstr("\r\n0\r\n\r\n"))) << "no last chunk: the client sees that something is missing";
+  EXPECT_THAT(bytes, Not(HasSubstr("\r\n0\r\n\r\n")))
+      << "no last chunk: the client sees that something is missing";
   EXPECT_FALSE(streaming->keep_alive());
 
   auto ended = std::make_shared<Exchange>(options(), [] {});
@@ -127,7 +138,8 @@ TEST(Exchange, ACompleteAnswerIsNotCutShort) {
 }
 
 TEST(Exchange, BreakingOffEndsAnAnswerProperlyAndTellsTheHandler) {
-  const ErrorBody error{.message = "the server is shutting down", .type = {}, .param = {}, .code = "shutting_down"};
+  const ErrorBody error{
+      .message = "the server is shutting down", .type = {}, .param = {}, .code = "shutting_down"};
   Exchange waiting(options(), [] {});
   int closed = 0;
   waiting.on_closed([&] { ++closed; });
@@ -156,7 +168,8 @@ TEST(Exchange, ACallbackThatThrowsHarmsNothing) {
 }
 
 TEST(ErrorBody, HasAllFourKeys) {
-  EXPECT_EQ(error_json(404, {.message = "m", .type = {}, .param = {}, .code = {}}), R"({"error":{"code":null,"message":"m","param":null,"type":"not_found_error"}})");
+  EXPECT_EQ(error_json(404, {.message = "m", .type = {}, .param = {}, .code = {}}),
+            R"({"error":{"code":null,"message":"m","param":null,"type":"not_found_error"}})");
   EXPECT_EQ(error_json(400, {.message = "\xff\"", .type = "t", .param = "p", .code = "c"}),
             "{\"error\":{\"code\":\"c\",\"message\":\"\xef\xbf\xbd\\\"\",\"param\":\"p\",\"type\":\"t\"}}");
 }

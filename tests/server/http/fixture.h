@@ -71,8 +71,8 @@ class Held {
   int closed_ = 0;
 };
 
-/// A server on a free port with routes of every class: /livez answers "alive", /echo answers the body, /id/{id} the id, /held
-/// waits for the test, /throws throws, /admin is for admins.
+/// A server on a free port with routes of every class: /livez answers "alive", /echo answers the body,
+/// /id/{id} the id, /held waits for the test, /throws throws, /admin is for admins.
 class ServerTest : public testing::Test {
  protected:
   void start() {
@@ -89,15 +89,29 @@ class ServerTest : public testing::Test {
 
   std::vector<Route> routes() {
     const auto text = [](std::string body) {
-      return [body](const Request&, const std::shared_ptr<Reply>& reply) { reply->send({.status = 200, .body = body, .content_type = "text/plain", .headers = {}}); };
+      return [body](const Request&, const std::shared_ptr<Reply>& reply) {
+        reply->send({.status = 200, .body = body, .content_type = "text/plain", .headers = {}});
+      };
     };
     std::vector<Route> table = {
         {"GET", "/livez", Access::kPublic, text("alive")},
-        {"POST", "/echo", Access::kKey, [](Request request, const std::shared_ptr<Reply>& reply) { reply->send({.status = 200, .body = std::move(request.body), .content_type = "application/json", .headers = {}}); }},
-        {"GET", "/id/{id}", Access::kKey, [](Request request, const std::shared_ptr<Reply>& reply) { reply->send({.status = 200, .body = request.path_id, .content_type = "text/plain", .headers = {}}); }},
+        {"POST", "/echo", Access::kKey,
+         [](Request request, const std::shared_ptr<Reply>& reply) {
+           reply->send({.status = 200,
+                        .body = std::move(request.body),
+                        .content_type = "application/json",
+                        .headers = {}});
+         }},
+        {"GET", "/id/{id}", Access::kKey,
+         [](Request request, const std::shared_ptr<Reply>& reply) {
+           reply->send({.status = 200, .body = request.path_id, .content_type = "text/plain", .headers = {}});
+         }},
         {"GET", "/held", Access::kKey, held.handler()},
         {"POST", "/held", Access::kKey, held.handler()},
-        {"GET", "/throws", Access::kKey, [](const Request&, const std::shared_ptr<Reply>&) { throw std::runtime_error("a handler's mistake"); }},
+        {"GET", "/throws", Access::kKey,
+         [](const Request&, const std::shared_ptr<Reply>&) {
+           throw std::runtime_error("a handler's mistake");
+         }},
         {"GET", "/forgets", Access::kKey, [](const Request&, const std::shared_ptr<Reply>&) {}},
         {"GET", "/admin", Access::kAdmin, text("admin")},
     };

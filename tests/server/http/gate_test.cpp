@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 
-#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/http/response_head.h"
 
 namespace mla::http {
 namespace {
@@ -33,8 +37,9 @@ Request post(const std::string& path, Headers headers = {{"content-type", "appli
 
 std::vector<Route> routes() {
   const Handler none = [](const Request&, const std::shared_ptr<Reply>&) {};
-  return {{"GET", "/", Access::kPublic, none},          {"GET", "/livez", Access::kPublic, none}, {"GET", "/v1/models", Access::kKey, none},
-          {"GET", "/v1/models/{id}", Access::kKey, none}, {"POST", "/v1/chat", Access::kKey, none}, {"GET", "/metrics", Access::kAdmin, none}};
+  return {{"GET", "/", Access::kPublic, none},       {"GET", "/livez", Access::kPublic, none},
+          {"GET", "/v1/models", Access::kKey, none}, {"GET", "/v1/models/{id}", Access::kKey, none},
+          {"POST", "/v1/chat", Access::kKey, none},  {"GET", "/metrics", Access::kAdmin, none}};
 }
 
 KeyRing keys() {
@@ -57,7 +62,8 @@ TEST(Gate, EveryRouteThatIsNotPublicWantsAKey) {
   size_t guarded = 0;
   for (const Route& route : gate.routes().routes()) {
     Request request = route.method == "POST" ? post(route.pattern) : get(route.pattern);
-    if (const size_t id = request.path.find("{id}"); id != std::string::npos) request.path.replace(id, 4, "some");
+    if (const size_t id = request.path.find("{id}"); id != std::string::npos)
+      request.path.replace(id, 4, "some");
     const Gate::Verdict verdict = gate.check(request, kLocal);
     if (route.access == Access::kPublic) {
       EXPECT_NE(verdict.route, nullptr) << route.pattern;
@@ -81,10 +87,14 @@ TEST(Gate, KeysOpenTheirRoutes) {
   Request request = post("/v1/chat", kAlice);
   EXPECT_NE(gate.check(request, kLocal).route, nullptr);
   EXPECT_EQ(request.client, "alice");
-  for (const char* wrong : {"Bearer", "Bearer ", "Bearer alice-ke", "Bearer alice-keyy", "Basic alice-key", "alice-key", "Bearer alice-key ops-key", "Beareralice-key"}) {
+  for (const char* wrong : {"Bearer", "Bearer ", "Bearer alice-ke", "Bearer alice-keyy", "Basic alice-key",
+                            "alice-key", "Bearer alice-key ops-key", "Beareralice-key"}) {
     EXPECT_EQ(status(gate, get("/v1/models", {{"authorization", wrong}})), 401) << wrong;
   }
-  EXPECT_EQ(status(gate, get("/v1/models", {{"authorization", "Bearer alice-key"}, {"authorization", "Bearer ops-key"}})), 401) << "two keys";
+  EXPECT_EQ(status(gate, get("/v1/models",
+                             {{"authorization", "Bearer alice-key"}, {"authorization", "Bearer ops-key"}})),
+            401)
+      << "two keys";
   EXPECT_EQ(status(gate, get("/livez")), 0);
 }
 
@@ -98,11 +108,13 @@ TEST(Gate, WithoutKeysAdminRoutesAreForLocalClients) {
 // HT 13
 TEST(Gate, AnswersToItsOwnNamesOnly) {
   const Gate gate({{}, {"box.example", "2001:db8::1"}, {}}, routes());
-  for (const char* host : {"localhost", "LocalHost:8080", "127.0.0.1", "127.0.0.1:1", "127.8.9.10", "[::1]", "[::1]:8080", "box.example", "BOX.example:443"}) {
+  for (const char* host : {"localhost", "LocalHost:8080", "127.0.0.1", "127.0.0.1:1", "127.8.9.10", "[::1]",
+                           "[::1]:8080", "box.example", "BOX.example:443"}) {
     EXPECT_EQ(status(gate, get("/livez", {{"host", host}})), 0) << host;
   }
-  for (const char* host : {"evil.example", "localhost.evil.example", "localhost:80:80", "localhost:x", "127.0.0.1.evil.example", "127.0.0", "127.evil.1.1", "[::1",
-                           "[::2]", "192.0.2.9", "box.example.", ":80", "xlocalhost", "[::1]x", "localhost:123456"}) {
+  for (const char* host : {"evil.example", "localhost.evil.example", "localhost:80:80", "localhost:x",
+                           "127.0.0.1.evil.example", "127.0.0", "127.evil.1.1", "[::1", "[::2]", "192.0.2.9",
+                           "box.example.", ":80", "xlocalhost", "[::1]x", "localhost:123456"}) {
     EXPECT_EQ(status(gate, get("/livez", {{"host", host}})), 403) << host;
   }
   Request empty = get("/livez");
@@ -111,7 +123,8 @@ TEST(Gate, AnswersToItsOwnNamesOnly) {
   Request missing = get("/livez");
   missing.headers.clear();
   EXPECT_EQ(status(gate, missing), 0) << "HTTP/1.0; the parser refuses it in HTTP/1.1";
-  EXPECT_EQ(status(gate, get("/livez", {{"host", "192.0.2.1:80"}}), kRemote), 0) << "the address that was connected to";
+  EXPECT_EQ(status(gate, get("/livez", {{"host", "192.0.2.1:80"}}), kRemote), 0)
+      << "the address that was connected to";
   EXPECT_EQ(status(gate, get("/livez", {{"host", "[2001:db8::5]"}}), {"::1", "2001:db8::5", false}), 0);
   EXPECT_EQ(status(Gate({{}, {"*"}, {}}, routes()), get("/livez", {{"host", "any.example"}})), 0);
 }
@@ -120,10 +133,13 @@ TEST(Gate, AnswersToItsOwnNamesOnly) {
 TEST(Gate, PagesOfOtherOriginsAreKeptOut) {
   const Gate gate({{}, {}, {"https://app.example"}}, routes());
   const auto verdict = [&](const std::string& origin, const Gate& g) {
-    Request request = post("/v1/chat", {{"content-type", "application/json"}, {"host", "localhost:8080"}, {"origin", origin}});
+    Request request = post(
+        "/v1/chat", {{"content-type", "application/json"}, {"host", "localhost:8080"}, {"origin", origin}});
     return g.check(request, kLocal);
   };
-  for (const char* origin : {"null", "", "https://evil.example", "http://app.example", "https://app.example.evil", "http://localhost", "http://localhost:8081", "localhost:8080"}) {
+  for (const char* origin :
+       {"null", "", "https://evil.example", "http://app.example", "https://app.example.evil",
+        "http://localhost", "http://localhost:8081", "localhost:8080"}) {
     const Gate::Verdict refused = verdict(origin, gate);
     EXPECT_EQ(refused.response.status, 403) << origin;
     EXPECT_EQ(refused.route, nullptr) << origin;
@@ -139,7 +155,8 @@ TEST(Gate, PagesOfOtherOriginsAreKeptOut) {
   EXPECT_THAT(allowed.headers, Each(Pair(Not("Access-Control-Allow-Credentials"), testing::_)));
 
   const Gate any({{}, {}, {"*"}}, routes());
-  EXPECT_THAT(verdict("https://other.example", any).headers, Contains(Pair("Access-Control-Allow-Origin", "*")));
+  EXPECT_THAT(verdict("https://other.example", any).headers,
+              Contains(Pair("Access-Control-Allow-Origin", "*")));
   EXPECT_EQ(verdict("null", any).response.status, 403);
   Request two = get("/livez", {{"origin", "https://app.example"}, {"origin", "https://app.example"}});
   EXPECT_EQ(gate.check(two, kLocal).response.status, 403);
@@ -147,12 +164,15 @@ TEST(Gate, PagesOfOtherOriginsAreKeptOut) {
 
 TEST(Gate, PreflightsAreAnsweredForAllowedOriginsOnly) {
   const Gate gate({keys(), {}, {"https://app.example"}}, routes());
-  Request request = get("/v1/chat", {{"origin", "https://app.example"}, {"access-control-request-method", "POST"}, {"access-control-request-headers", "authorization, x-stainless-os"}});
+  Request request = get("/v1/chat", {{"origin", "https://app.example"},
+                                     {"access-control-request-method", "POST"},
+                                     {"access-control-request-headers", "authorization, x-stainless-os"}});
   request.method = "OPTIONS";
   const Gate::Verdict verdict = gate.check(request, kLocal);
   EXPECT_EQ(verdict.response.status, 204);
   EXPECT_THAT(verdict.response.headers, Contains(Pair("Access-Control-Allow-Methods", "POST, OPTIONS")));
-  EXPECT_THAT(verdict.response.headers, Contains(Pair("Access-Control-Allow-Headers", "authorization, x-stainless-os")));
+  EXPECT_THAT(verdict.response.headers,
+              Contains(Pair("Access-Control-Allow-Headers", "authorization, x-stainless-os")));
   request = get("/v1/chat", {{"access-control-request-method", "POST"}});
   request.method = "OPTIONS";
   const Gate::Verdict plain = gate.check(request, kLocal);
@@ -177,20 +197,28 @@ TEST(Gate, MethodsThatAPathDoesNotTake) {
   Request head_of_post = get("/v1/chat");
   head_of_post.method = "HEAD";
   EXPECT_EQ(status(gate, head_of_post), 405);
-  for (const char* path : {"/nothing", "/livez/more", "/v1", "/v1/models/a/b", "/Livez"}) EXPECT_EQ(status(gate, get(path)), 404) << path;
+  for (const char* path : {"/nothing", "/livez/more", "/v1", "/v1/models/a/b", "/Livez"})
+    EXPECT_EQ(status(gate, get(path)), 404) << path;
   EXPECT_EQ(status(gate, get("/v1/models/..")), 400);
 }
 
 TEST(Gate, BodiesAreJson) {
   const Gate gate({}, routes());
-  for (const char* type : {"application/json", "Application/JSON; charset=utf-8", "application/json ;x=y"}) EXPECT_EQ(status(gate, post("/v1/chat", {{"content-type", type}})), 0) << type;
-  for (const char* type : {"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonx", "text/plain; application/json"}) {
+  for (const char* type : {"application/json", "Application/JSON; charset=utf-8", "application/json ;x=y"})
+    EXPECT_EQ(status(gate, post("/v1/chat", {{"content-type", type}})), 0) << type;
+  for (const char* type : {"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data",
+                           "application/jsonx", "text/plain; application/json"}) {
     EXPECT_EQ(status(gate, post("/v1/chat", {{"content-type", type}})), 415) << type;
   }
   EXPECT_EQ(status(gate, post("/v1/chat", {})), 415);
-  EXPECT_EQ(status(gate, post("/v1/chat", {{"content-type", "application/json"}, {"content-encoding", "gzip"}})), 415);
-  EXPECT_EQ(status(gate, post("/v1/chat", {{"content-type", "application/json"}, {"content-encoding", "identity"}})), 0);
-  EXPECT_EQ(status(gate, post("/v1/chat", {{"content-type", "application/json"}, {"expect", "a-miracle"}})), 417);
+  EXPECT_EQ(
+      status(gate, post("/v1/chat", {{"content-type", "application/json"}, {"content-encoding", "gzip"}})),
+      415);
+  EXPECT_EQ(status(gate, post("/v1/chat",
+                              {{"content-type", "application/json"}, {"content-encoding", "identity"}})),
+            0);
+  EXPECT_EQ(status(gate, post("/v1/chat", {{"content-type", "application/json"}, {"expect", "a-miracle"}})),
+            417);
 }
 
 // HT 17
@@ -204,7 +232,13 @@ TEST(Gate, KeysInQueriesAreRefused) {
 // HT 20
 TEST(Gate, WhatProxyHeadersSayIsNotBelieved) {
   const Gate gate({}, routes());
-  EXPECT_EQ(status(gate, get("/metrics", {{"host", "192.0.2.1"}, {"x-forwarded-for", "127.0.0.1"}, {"x-real-ip", "127.0.0.1"}, {"forwarded", "for=127.0.0.1"}}), kRemote), 403);
+  EXPECT_EQ(status(gate,
+                   get("/metrics", {{"host", "192.0.2.1"},
+                                    {"x-forwarded-for", "127.0.0.1"},
+                                    {"x-real-ip", "127.0.0.1"},
+                                    {"forwarded", "for=127.0.0.1"}}),
+                   kRemote),
+            403);
   EXPECT_EQ(status(gate, get("/livez", {{"host", "evil.example"}, {"x-forwarded-host", "localhost"}})), 403);
 }
 

@@ -26,11 +26,14 @@ class KeyFile : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove(path); }
 
-  const std::string path = testing::TempDir() + "keys-" + testing::UnitTest::GetInstance()->current_test_info()->name();
+  const std::string path =
+      testing::TempDir() + "keys-" + testing::UnitTest::GetInstance()->current_test_info()->name();
 };
 
 TEST_F(KeyFile, HasNamesAdminsAndComments) {
-  const auto ring = read("# our keys\n\nalice:0123456789abcdef-alice\r\nops:admin:0123456789abcdef-ops\n  0123456789abcdef-none  \n");
+  const auto ring = read(
+      "# our keys\n\nalice:0123456789abcdef-alice\r\nops:admin:0123456789abcdef-ops\n  0123456789abcdef-none "
+      " \n");
   ASSERT_TRUE(ring.ok()) << ring.error().message;
   ASSERT_EQ(ring->size(), 3u);
   ASSERT_NE(ring->find("0123456789abcdef-alice"), nullptr);
@@ -39,7 +42,8 @@ TEST_F(KeyFile, HasNamesAdminsAndComments) {
   EXPECT_EQ(ring->find("0123456789abcdef-ops")->name, "ops");
   EXPECT_TRUE(ring->find("0123456789abcdef-ops")->admin);
   EXPECT_EQ(ring->find("0123456789abcdef-none")->name, "key-5");
-  for (const char* wrong : {"", "0123456789abcdef-alic", "0123456789abcdef-alice ", "0123456789abcdef-alicE", "alice", "# our keys"}) {
+  for (const char* wrong : {"", "0123456789abcdef-alic", "0123456789abcdef-alice ", "0123456789abcdef-alicE",
+                            "alice", "# our keys"}) {
     EXPECT_EQ(ring->find(wrong), nullptr) << wrong;
   }
 }
@@ -60,8 +64,10 @@ TEST_F(KeyFile, SaysWhatIsWrongWithoutRepeatingAKey) {
 }
 
 TEST_F(KeyFile, IsRefusedWhenOthersMayReadIt) {
-  for (const mode_t mode : {0644, 0604, 0602, 0660, 0666}) EXPECT_THAT(error("a:0123456789abcdef0\n", mode), HasSubstr("chmod 600")) << mode;
-  for (const mode_t mode : {0600, 0400, 0640, 0440}) EXPECT_EQ(error("a:0123456789abcdef0\n", mode), "") << mode;
+  for (const mode_t mode : {0644, 0604, 0602, 0660, 0666})
+    EXPECT_THAT(error("a:0123456789abcdef0\n", mode), HasSubstr("chmod 600")) << mode;
+  for (const mode_t mode : {0600, 0400, 0640, 0440})
+    EXPECT_EQ(error("a:0123456789abcdef0\n", mode), "") << mode;
 }
 
 /// A byte that counts how often it is compared.
@@ -74,8 +80,8 @@ unsigned operator^(CountedByte a, CountedByte b) {
   return static_cast<unsigned>(a.value ^ b.value);
 }
 
-// HT 16: not with a clock, whose noise hides what it looks for, but by counting: the work is the same wherever the first
-// difference is and whichever key matches.
+// HT 16: not with a clock, whose noise hides what it looks for, but by counting: the work is the same
+// wherever the first difference is and whichever key matches.
 TEST(Keys, AComparisonTakesTheSameWorkWhateverIsPresented) {
   using Digest = std::array<CountedByte, 32>;
   constexpr size_t kKeys = 7;

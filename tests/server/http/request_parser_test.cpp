@@ -16,15 +16,17 @@ struct Outcome {
   size_t taken = 0;
   Request request;
   bool operator==(const Outcome& other) const {
-    return state == other.state && status == other.status && taken == other.taken && request.method == other.request.method &&
-           request.path == other.request.path && request.headers == other.request.headers && request.body == other.request.body;
+    return state == other.state && status == other.status && taken == other.taken &&
+           request.method == other.request.method && request.path == other.request.path &&
+           request.headers == other.request.headers && request.body == other.request.body;
   }
 };
 
 Outcome parse(const std::string& bytes, size_t step = SIZE_MAX, Limits limits = {}) {
   RequestParser parser(limits);
   Outcome outcome;
-  while (outcome.taken < bytes.size() && parser.state() != State::kDone && parser.state() != State::kRefused) {
+  while (outcome.taken < bytes.size() && parser.state() != State::kDone &&
+         parser.state() != State::kRefused) {
     outcome.taken += parser.feed(std::string_view(bytes).substr(outcome.taken, step));
   }
   outcome.state = parser.state();
@@ -44,36 +46,45 @@ Outcome parse_all_ways(const std::string& bytes) {
     const Outcome cut = parse(bytes, step);
     EXPECT_EQ(cut.state, whole.state) << step << ": " << bytes.substr(0, 200);
     EXPECT_EQ(cut.status, whole.status) << step << ": " << bytes.substr(0, 200);
-    if (whole.state != State::kRefused) EXPECT_TRUE(cut == whole) << step << ": " << bytes.substr(0, 200);
+    if (whole.state != State::kRefused) {
+      EXPECT_TRUE(cut == whole) << step << ": " << bytes.substr(0, 200);
+    }
   }
   return whole;
 }
 
-int status_of(const std::string& bytes) { return parse_all_ways(bytes).status; }
+int status_of(const std::string& bytes) {
+  return parse_all_ways(bytes).status;
+}
 
 const std::string kGet = "GET / HTTP/1.1\r\nHost: h\r\n";
 const std::string kPost = "POST / HTTP/1.1\r\nHost: h\r\n";
 
 TEST(RequestParser, ReadsRequests) {
-  const Outcome get = parse_all_ways("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Two:  padded \t\r\nEmpty:\r\n\r\nNEXT");
+  const Outcome get =
+      parse_all_ways("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Two:  padded \t\r\nEmpty:\r\n\r\nNEXT");
   EXPECT_EQ(get.state, State::kDone);
   EXPECT_EQ(get.request.method, "GET");
   EXPECT_EQ(get.request.path, "/a?b");
   EXPECT_EQ(get.request.header("x-two"), "padded");
   EXPECT_EQ(get.request.headers.size(), 3u);
-  EXPECT_EQ(get.taken, std::string("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Two:  padded \t\r\nEmpty:\r\n\r\n").size());
+  EXPECT_EQ(get.taken,
+            std::string("GET /a?b HTTP/1.1\r\nHost: h\r\nX-Two:  padded \t\r\nEmpty:\r\n\r\n").size());
 
   const Outcome post = parse_all_ways(kPost + "Content-Length: 5\r\n\r\nhelloNEXT");
   EXPECT_EQ(post.state, State::kDone);
   EXPECT_EQ(post.request.body, "hello");
 
-  const Outcome chunked = parse_all_ways(kPost + "Transfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n6;ext=\"v\"\r\n world\r\n0\r\nTrailer: x\r\n\r\nNEXT");
+  const Outcome chunked = parse_all_ways(
+      kPost +
+      "Transfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n6;ext=\"v\"\r\n world\r\n0\r\nTrailer: x\r\n\r\nNEXT");
   EXPECT_EQ(chunked.state, State::kDone);
   EXPECT_EQ(chunked.request.body, "hello world");
   EXPECT_EQ(chunked.request.header("trailer"), "") << "what comes after the body is no header";
   EXPECT_EQ(parse_all_ways(kPost + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n").state, State::kDone);
   EXPECT_EQ(parse_all_ways(kPost + "Content-Length: 0\r\n\r\n").state, State::kDone);
-  EXPECT_EQ(parse_all_ways("\r\n" + kGet + "\r\n").state, State::kDone) << "an empty line before a request is ignored";
+  EXPECT_EQ(parse_all_ways("\r\n" + kGet + "\r\n").state, State::kDone)
+      << "an empty line before a request is ignored";
   EXPECT_EQ(parse_all_ways("GET / HTTP/1.0\r\n\r\n").state, State::kDone) << "HTTP/1.0 has no Host";
   EXPECT_EQ(parse_all_ways(kPost + "Content-Length: 5\r\n\r\nhell").state, State::kBody);
   EXPECT_EQ(parse_all_ways(kGet).state, State::kHead);
@@ -113,9 +124,11 @@ TEST(RequestParser, RefusesHeadsThatParsersReadInDifferentWays) {
 }
 
 TEST(RequestParser, RefusesMalformedRequestLines) {
-  for (const char* line : {"GET /", "GET", "GET  / HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET\t/\tHTTP/1.1", "G@T / HTTP/1.1", "GET / HTTP/1,1",
-                           "GET / http/1.1", "GET / HTTP/11", "GET / HTTP/1.1x", "GET /\xc3\xa9 HTTP/1.1", "/ HTTP/1.1", "GET / / HTTP/1.1",
-                           "AVERYVERYVERYVERYVERYVERYVERYLONGMETHOD / HTTP/1.1", "\x16\x03\x01\x02"}) {
+  for (const char* line :
+       {"GET /", "GET", "GET  / HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET\t/\tHTTP/1.1",
+        "G@T / HTTP/1.1", "GET / HTTP/1,1", "GET / http/1.1", "GET / HTTP/11", "GET / HTTP/1.1x",
+        "GET /\xc3\xa9 HTTP/1.1", "/ HTTP/1.1", "GET / / HTTP/1.1",
+        "AVERYVERYVERYVERYVERYVERYVERYLONGMETHOD / HTTP/1.1", "\x16\x03\x01\x02"}) {
     EXPECT_EQ(status_of(std::string(line) + "\r\nHost: h\r\n\r\n"), 400) << line;
   }
   EXPECT_EQ(status_of("GET / HTTP/2.0\r\nHost: h\r\n\r\n"), 505);
@@ -135,7 +148,8 @@ TEST(RequestParser, RefusesBodiesWhoseEndIsOpenToInterpretation) {
   }
   EXPECT_EQ(status_of(kPost + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400);
   EXPECT_EQ(status_of(kPost + "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"), 400);
-  EXPECT_EQ(status_of(kPost + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 400);
+  EXPECT_EQ(status_of(kPost + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            400);
   EXPECT_EQ(status_of(kPost + "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"), 400);
   EXPECT_EQ(status_of(kPost + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"), 400);
   EXPECT_EQ(status_of(kPost + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"), 400);
@@ -150,12 +164,15 @@ TEST(RequestParser, RefusesBodiesWhoseEndIsOpenToInterpretation) {
 // HT 05
 TEST(RequestParser, RefusesMalformedChunks) {
   const std::string head = kPost + "Transfer-Encoding: chunked\r\n\r\n";
-  for (const char* chunks : {"-2\r\nab\r\n0\r\n\r\n", "+2\r\nab\r\n0\r\n\r\n", "\r\n", "x\r\n", "0x2\r\nab\r\n", "2\nab\r\n0\r\n\r\n", "2\r\nabc\r\n0\r\n\r\n",
-                             "2\r\nab0\r\n\r\n", "2 \x01\r\nab\r\n", "2;\x01=b\r\nab\r\n0\r\n\r\n", " 2\r\nab\r\n0\r\n\r\n",
-                             "0\r\nbad trailer\r\n\r\n", "0\r\nA: b\r\nContent-Length: 5\r\n\r\n"}) {
+  for (const char* chunks :
+       {"-2\r\nab\r\n0\r\n\r\n", "+2\r\nab\r\n0\r\n\r\n", "\r\n", "x\r\n", "0x2\r\nab\r\n\r\n",
+        "2\nab\r\n0\r\n\r\n", "2\r\nabc\r\n0\r\n\r\n", "2\r\nab0\r\n\r\n", "2 \x01\r\nab\r\n",
+        "2;\x01=b\r\nab\r\n0\r\n\r\n", " 2\r\nab\r\n0\r\n\r\n", "0\r\nbad trailer\r\n\r\n",
+        "0\r\nA: b\r\nContent-Length: 5\r\n\r\n"}) {
     EXPECT_EQ(status_of(head + chunks), 400) << chunks;
   }
-  for (const char* size : {"FFFFFFFFFFFFFFFF", "FFFFFFFFFFFFFFFE", "7FFFFFFFFFFFFFFF", "800001"}) EXPECT_EQ(status_of(head + size + "\r\nab"), 413) << size;
+  for (const char* size : {"FFFFFFFFFFFFFFFF", "FFFFFFFFFFFFFFFE", "7FFFFFFFFFFFFFFF", "800001"})
+    EXPECT_EQ(status_of(head + size + "\r\nab"), 413) << size;
   EXPECT_EQ(status_of(head + "10000000000000000\r\nab"), 400) << "more than 64 bits";
   EXPECT_EQ(parse_all_ways(head + "2\r\nab\r\n").state, State::kBody) << "the last chunk is missing";
 }
@@ -163,7 +180,8 @@ TEST(RequestParser, RefusesMalformedChunks) {
 TEST(RequestParser, BoundsWhatChunksCarryBesidesTheBody) {
   const std::string head = kPost + "Transfer-Encoding: chunked\r\n\r\n";
   const Limits limits;
-  EXPECT_EQ(status_of(head + "1;" + std::string(limits.chunk_overhead + 10, 'x')), 400) << "an extension without end";
+  EXPECT_EQ(status_of(head + "1;" + std::string(limits.chunk_overhead + 10, 'x')), 400)
+      << "an extension without end";
   EXPECT_EQ(status_of(head + std::string(limits.chunk_overhead + 10, '0')), 400) << "a size without end";
   std::string trailers = "0\r\n";
   while (trailers.size() < limits.chunk_overhead + 10) trailers += "A: b\r\n";
@@ -197,7 +215,10 @@ TEST(RequestParser, BoundsHeads) {
 TEST(RequestParser, BoundsBodiesOfBothKinds) {
   Limits limits;
   limits.body = 100;
-  const auto of_length = [&](size_t n) { return parse(kPost + "Content-Length: " + std::to_string(n) + "\r\n\r\n" + std::string(n, 'b'), 13, limits); };
+  const auto of_length = [&](size_t n) {
+    return parse(kPost + "Content-Length: " + std::to_string(n) + "\r\n\r\n" + std::string(n, 'b'), 13,
+                 limits);
+  };
   EXPECT_EQ(of_length(100).request.body.size(), 100u);
   EXPECT_EQ(of_length(101).status, 413);
   EXPECT_EQ(parse(kPost + "Content-Length: 99999999999999999999999\r\n\r\n", 13, limits).status, 413);

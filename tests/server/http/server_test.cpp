@@ -1,7 +1,6 @@
 #include "server/http/server.h"
 
 #include <gmock/gmock.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/http/fixture.h"
@@ -100,11 +99,14 @@ TEST_F(ServerTest, RequestIdsAreEchoedWhenHarmless) {
   start();
   RawClient c = client();
   EXPECT_EQ(c.get("/livez", "X-Request-Id: abc-123\r\n").headers.at("x-request-id"), "abc-123");
-  const std::string first = c.get("/livez").headers.at("x-request-id"), second = c.get("/livez").headers.at("x-request-id");
+  const std::string first = c.get("/livez").headers.at("x-request-id"),
+                    second = c.get("/livez").headers.at("x-request-id");
   EXPECT_TRUE(first.starts_with("req-"));
   EXPECT_NE(first, second);
   for (const std::string& bad : {std::string(129, 'a'), std::string("with blank"), std::string("\xc3\xa9")}) {
-    EXPECT_TRUE(c.get("/livez", "X-Request-Id: " + bad + "\r\n").headers.at("x-request-id").starts_with("req-")) << bad;
+    EXPECT_TRUE(
+        c.get("/livez", "X-Request-Id: " + bad + "\r\n").headers.at("x-request-id").starts_with("req-"))
+        << bad;
   }
 }
 
@@ -125,7 +127,8 @@ TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrder) {
   start();
   RawClient c = client();
   std::string requests = kGetHeld;
-  for (int i = 0; i < 50; ++i) requests += "GET /id/" + std::to_string(i) + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  for (int i = 0; i < 50; ++i)
+    requests += "GET /id/" + std::to_string(i) + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
   ASSERT_TRUE(c.send(requests));
   const std::shared_ptr<Reply> reply = held.take();
   ASSERT_NE(reply, nullptr);
@@ -138,7 +141,8 @@ TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrder) {
 TEST_F(ServerTest, ExpectationsAreMetBeforeTheBodyIsSent) {
   options.limits.body = 1000;
   start();
-  const std::string head = "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n";
+  const std::string head =
+      "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n";
   RawClient c = client();
   ASSERT_TRUE(c.send(head + "Content-Length: 2\r\n\r\n"));
   EXPECT_EQ(c.receive().status, 100);
@@ -149,7 +153,8 @@ TEST_F(ServerTest, ExpectationsAreMetBeforeTheBodyIsSent) {
   ASSERT_TRUE(large.send(head + "Content-Length: 1001\r\n\r\n"));
   EXPECT_EQ(large.receive().status, 413) << "refused before the body is sent";
   RawClient elsewhere = client();
-  ASSERT_TRUE(elsewhere.send("POST /nothing HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"));
+  ASSERT_TRUE(elsewhere.send(
+      "POST /nothing HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"));
   EXPECT_EQ(elsewhere.receive().status, 404);
   EXPECT_TRUE(elsewhere.sees_close());
 }
@@ -178,7 +183,11 @@ TEST_F(ServerTest, TheAccessLogHasWhatHappenedAndNoSecrets) {
   ASSERT_TRUE(options.keys.add("alice", "a-secret-key").ok());
   start();
   RawClient c = client();
-  EXPECT_EQ(c.post("/echo", R"({"prompt":"private"})", "Content-Type: application/json\r\nAuthorization: Bearer a-secret-key\r\nX-Forwarded-For: 192.0.2.9\r\n").status, 200);
+  EXPECT_EQ(c.post("/echo", R"({"prompt":"private"})",
+                   "Content-Type: application/json\r\nAuthorization: Bearer a-secret-key\r\nX-Forwarded-For: "
+                   "192.0.2.9\r\n")
+                .status,
+            200);
   EXPECT_EQ(c.get("/id/x").status, 401);
   ASSERT_TRUE(eventually([&] { return records().size() == 2; }));
   const AccessRecord first = records()[0];
