@@ -147,7 +147,10 @@ std::string RequestMaker::body(const std::vector<std::pair<uint64_t, int64_t>>& 
 
 std::string RequestMaker::sample_text() {
   std::string text;
-  for (const char* word : kWords) text += (text.empty() ? "" : " ") + std::string(word);
+  for (const char* word : kWords) {
+    if (!text.empty()) text += ' ';
+    text += word;
+  }
   return text;
 }
 
