@@ -92,7 +92,7 @@ TEST_P(InterleaveRows16, LoadedWeightsAreTheSameWhicheverWayTheyArePacked) {
   if (cpu::kernels_for(isas.back()).interleaved_product[static_cast<size_t>(GetParam())] == nullptr) {
     GTEST_SKIP() << "no kernels for interleaved matrices on this machine";
   }
-  cpu::CpuBackend backend(cpu::kernels_for(isas.back()), "test", 3);
+  cpu::CpuBackend backend(cpu::kernels_for(isas.back()), "test", "test", 3);
   std::vector<uint8_t> storage;
   for (const std::vector<int64_t>& shape :
        std::vector<std::vector<int64_t>>{{16, 256}, {1, 256}, {15, 512}, {17, 256}, {3, 37, 512}, {65, 31, 768}, {9, 3333, 1024}}) {
