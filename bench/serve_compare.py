@@ -14,8 +14,7 @@ and writes every run and the ratios of the medians as one JSON document. Only on
 all requests at once, continuous batching and their prefix caches; extra flags for either: --mla-flags, --peer-flags. --context-length N measures on a copy
 of the file whose metadata allows N tokens (the model that ships was trained for 512). Needs nothing but Python.
 
-Measure on a machine without other work: llama.cpp's threads wait for each other by spinning, so that anything else that runs costs it far more than it
-costs us, and the ratio would flatter.
+Measure on a machine without other work: the peer's speed was seen to fall far more than ours when other programs ran, so that the ratio would flatter.
 """
 
 import argparse
