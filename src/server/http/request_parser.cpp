@@ -12,9 +12,11 @@ namespace beast = boost::beast;
 using beast::error_code;
 using beast::http::error;
 
-/// "0\r\n\r\n". Beast 1.74 asserts that it is offered so many bytes when it looks for the end of the last
-/// chunk again; every chunked body ends in as many, so nothing is lost by waiting for them.
-constexpr size_t kLastChunkBytes = 5;
+/// Beast 1.74 asserts that it is offered five bytes when it looks for the end of the last chunk again. These are the
+/// beginnings of a last chunk with fewer, behind which it would look again; more always follows.
+bool begins_last_chunk(std::string_view bytes) {
+  return bytes == "0\r\n" || bytes == "00\r\n" || bytes == "0\r\n\r";
+}
 
 /// Beast's parser, writing into a Request.
 class Reader final : public beast::http::basic_parser<true> {
@@ -109,7 +111,7 @@ size_t RequestParser::Impl::feed_piece(std::string_view bytes) {
   const bool joined = !rest.empty();
   if (joined) rest += bytes;
   const std::string_view offered = joined ? std::string_view(rest) : bytes;
-  if (screen.chunked() && offered.size() < kLastChunkBytes) {
+  if (screen.chunked() && begins_last_chunk(offered)) {
     if (!joined) rest = bytes;
     return bytes.size();
   }
