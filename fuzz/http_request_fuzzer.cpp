@@ -10,7 +10,8 @@
 namespace mla::http {
 namespace {
 
-/// All that a server makes of the bytes, as one text.
+/// All that a server makes of a request that it accepts, as one text; empty for one that it refuses or waits for the rest of
+/// (which of the two, Beast decides by what it has in hand).
 std::string read(const Limits& limits, std::string_view bytes, size_t piece) {
   RequestParser parser(limits);
   size_t taken = 0;
@@ -28,18 +29,18 @@ std::string read(const Limits& limits, std::string_view bytes, size_t piece) {
   fuzz::require(parser.head().head().size() <= limits.head, "the head is within its limit");
   if (parser.state() == RequestParser::State::kRefused) {
     fuzz::require(parser.refusal().status >= 400 && parser.refusal().status < 600, "a refusal is an error");
-    return seen + parser.refusal().code;
+    return {};
   }
-  if (parser.state() == RequestParser::State::kHead) return seen;
+  if (parser.state() == RequestParser::State::kHead) return {};
   const Request& request = parser.request();
   fuzz::require(request.headers.size() <= limits.fields, "fields are within their limit");
   fuzz::require(request.body.size() <= limits.body, "the body is within its limit");
   seen += request.method + ' ' + request.path + '\n';
   for (const auto& [name, value] : request.headers) seen += name + ": " + value + '\n';
   seen += std::to_string(parser.keep_alive()) + std::to_string(parser.expects_continue()) + '\n';
-  if (parser.state() == RequestParser::State::kDone) seen += request.body + '\n' + std::to_string(taken);
+  seen += request.body + '\n' + std::to_string(taken);
   if (const auto target = parse_target(request.path)) fuzz::require(is_utf8(target->path), "a path is UTF-8");
-  return seen;
+  return parser.state() == RequestParser::State::kDone ? seen : std::string();
 }
 
 }  // namespace
