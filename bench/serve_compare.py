@@ -11,8 +11,9 @@ Measures, --rounds times with the servers in turn (who begins changes every roun
   restart   ours only: first token of a 4,096-token prompt when it is computed, and after a restart when it is on disk
 
 and writes every run and the ratios of the medians as one JSON document. Only one server runs at a time. Both get the same number of threads, room for
-all requests at once, continuous batching and their prefix caches; extra flags for either: --mla-flags, --peer-flags. --context-length N measures on a copy
-of the file whose metadata allows N tokens (the model that ships was trained for 512). Needs nothing but Python.
+all requests at once, continuous batching and their prefix caches; extra flags for either: --mla-flags, --peer-flags. --also "NAME=FLAGS" and --also-peer
+"NAME=FLAGS" measure more ways to run either in the same turns; every one of ours is then compared with the peer's best. --context-length N measures on a copy of
+the file whose metadata allows N tokens (the model that ships was trained for 512). Needs nothing but Python.
 
 Measure on a machine without other work: the peer's speed was seen to fall far more than ours when other programs ran, so that the ratio would flatter.
 """
@@ -129,21 +130,25 @@ class Comparison:
         self.log = open(folder / "servers.log", "wb")
         self.n_loads = 0
 
-    def ours(self, what):
+    def contestants(self, what):
+        """Every server of this comparison, not yet started."""
+        return [self.ours(what, name, flags) for name, flags in self.o.ours] + [self.theirs(what, name, flags) for name, flags in self.o.theirs]
+
+    def ours(self, what, name, flags):
         command = [self.o.mla, "serve", "-m", self.model, "--host", "127.0.0.1", "--port", str(self.o.port), "--threads", str(self.o.threads),
                    "--cache-tokens", str(TOKENS[what]), "--max-connections-per-peer", str(CLIENTS + 8), "--quiet"]
         if what == "restart":
             command += ["--disk-cache", str(self.folder / "cache")]
-        return Server("mla", command + shlex.split(self.o.mla_flags), self.o.port, self.log)
+        return Server(name, command + shlex.split(flags), self.o.port, self.log)
 
-    def peer(self, what):
+    def theirs(self, what, name, flags):
         # A slot for every request at once, each with a cache of its own: one pool for all (-kvu) makes every token look at every slot's rows. Continuous
         # batching, prompt caches in slots and in memory, and flash attention where it helps are its defaults and said here for the record.
         slots = 9 if what == "intruder" else CLIENTS + 1
         slot_tokens = (LONGEST[what] + 64 + 255) // 256 * 256
         command = [self.o.peer, "-m", self.model, "--host", "127.0.0.1", "--port", str(self.o.port), "-t", str(self.o.threads), "-tb", str(self.o.threads),
                    "-np", str(slots), "-c", str(slots * slot_tokens), "--no-kv-unified", "-cb", "--cache-prompt", "-fa", "auto", "-b", "2048", "-ub", "512", "--no-webui"]
-        return Server("peer", command + shlex.split(self.o.peer_flags), self.o.port, self.log)
+        return Server(name, command + shlex.split(flags), self.o.port, self.log)
 
     def load(self, server, flags, seed=None):
         self.n_loads += 1
@@ -181,23 +186,24 @@ class Comparison:
 
     def restart(self, seed):
         shutil.rmtree(self.folder / "cache", ignore_errors=True)
-        with self.ours("restart") as server:
+        name, flags = self.o.ours[0]
+        with self.ours("restart", name, flags) as server:
             computed, _ = self.first_token(server, seed)
-        with self.ours("restart") as server:
+        with self.ours("restart", name, flags) as server:
             from_disk, cached = self.first_token(server, seed)
             start = server.start_seconds
         return {"computed_seconds": computed, "from_disk_seconds": from_disk, "cached_tokens": cached, "start_seconds": start, "ratio": computed / from_disk}
 
     def run(self):
-        runs = {what: {"mla": [], "peer": []} for what in self.o.measure if what != "restart"}
+        runs = {what: {name: [] for name, _ in self.o.ours + self.o.theirs} for what in self.o.measure if what != "restart"}
         restarts = []
         for turn in range(self.o.rounds):
             for what, of in runs.items():
-                servers = [self.ours(what), self.peer(what)]
+                servers = self.contestants(what)
                 for server in servers if turn % 2 == 0 else reversed(servers):
                     value, results = self.measure(what, server)
                     of[server.name].append({"value": value, "results": results})
-                    print(f"round {turn + 1}  {what:<9} {server.name:<5} {value:10.4g}", file=sys.stderr)
+                    print(f"round {turn + 1}  {what:<9} {server.name:<8} {value:10.4g}", file=sys.stderr)
             if "restart" in self.o.measure:
                 restarts.append(self.restart(1000000 + turn))
                 print(f"round {turn + 1}  restart   {restarts[-1]}", file=sys.stderr)
@@ -211,19 +217,20 @@ class Comparison:
         ratios = {}
         for what, of in runs.items():
             medians = {name: statistics.median(run["value"] for run in of[name]) for name in of}
-            better = "less" if what == "intruder" else "more"
-            unit = "s" if what == "intruder" else "output tokens/s"
-            ratios[what] = {**medians, "unit": unit, "better": better, "ratio": medians["mla"] / medians["peer"]}
+            less = what == "intruder"
+            best = (min if less else max)(medians[name] for name, _ in self.o.theirs)
+            ratios[what] = {"medians": medians, "unit": "s" if less else "output tokens/s", "better": "less" if less else "more",
+                            "ratio": {name: medians[name] / best for name, _ in self.o.ours}}
         if restarts:
             ratios["restart"] = {"computed": statistics.median(r["computed_seconds"] for r in restarts),
                                  "from_disk": statistics.median(r["from_disk_seconds"] for r in restarts), "unit": "s", "better": "more",
-                                 "ratio": statistics.median(r["ratio"] for r in restarts)}
+                                 "ratio": {self.o.ours[0][0]: statistics.median(r["ratio"] for r in restarts)}}
         with open("/proc/cpuinfo", encoding="ascii") as cpuinfo:
             processor = next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), "")
         return {"benchmark": "serve_compare", "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"), "processor": processor,
                 "threads": self.o.threads, "model": os.path.basename(self.o.model), "context_length": self.o.context_length or None,
-                "mla": {"version": version([self.o.mla, "--version"]), "flags": {w: self.ours(w).command[3:] for w in self.o.measure}},
-                "peer": {"version": version([self.o.peer, "--version"]), "flags": {w: self.peer(w).command[3:] for w in self.o.measure if w != "restart"}},
+                "versions": {"mla": version([self.o.mla, "--version"]), "peer": version([self.o.peer, "--version"])},
+                "flags": {what: {server.name: server.command[server.command.index("--host"):] for server in self.contestants(what)} for what in runs},
                 "ratios": ratios, "runs": runs, "restarts": restarts}
 
 
@@ -240,6 +247,8 @@ def main():
     parser.add_argument("--port", type=int, default=18080)
     parser.add_argument("--mla-flags", default="", help="more flags for our server")
     parser.add_argument("--peer-flags", default="", help="more flags for the peer")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=FLAGS", help="measure ours with these flags too")
+    parser.add_argument("--also-peer", action="append", default=[], metavar="NAME=FLAGS", help="measure the peer with these flags too")
     parser.add_argument("--out", help="the JSON document (default: standard output)")
     options = parser.parse_args()
     options.measure = options.measure.split(",")
@@ -249,11 +258,16 @@ def main():
     needed = max(LONGEST[what] for what in options.measure)
     if options.context_length and options.context_length < needed:
         parser.error(f"--context-length: the longest request has {needed} tokens")
+    options.ours = [("mla", options.mla_flags)] + [tuple(also.split("=", 1)) for also in options.also]
+    options.theirs = [("peer", options.peer_flags)] + [tuple(also.split("=", 1)) for also in options.also_peer]
+    names = [contestant[0] for contestant in options.ours + options.theirs]
+    if any(len(contestant) != 2 for contestant in options.ours + options.theirs) or len(set(names)) != len(names):
+        parser.error("--also, --also-peer: expected NAME=FLAGS with names of their own")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="mla-serve-compare-"))
     document = Comparison(options, folder).run()
     shutil.rmtree(folder)
     for what, ratio in document["ratios"].items():
-        print(f"{what:<9} ratio {ratio['ratio']:.2f}", file=sys.stderr)
+        print(f"{what:<9} ratio {', '.join(f'{name} {value:.3g}' for name, value in ratio['ratio'].items())}", file=sys.stderr)
     text = json.dumps(document, indent=1) + "\n"
     if options.out:
         pathlib.Path(options.out).write_text(text, encoding="ascii")
