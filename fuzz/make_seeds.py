@@ -151,6 +151,8 @@ def make_requests():
     bodies = {
         "chat": (0, chat),
         "completion": (1, {"prompt": ["a", "b"], "max_tokens": 4, "echo": True, "logprobs": 1, "stop": "x"}),
+        "json_answer": (0, {"messages": chat["messages"][:2], "response_format": {"type": "json_schema", "json_schema": {
+            "name": "a", "strict": True, "schema": function["parameters"]}}}),
         "completion_ids": (1, {"prompt": [1, 2, 3]}),
         "embedding": (2, {"input": ["a", "b"], "encoding_format": "base64"}),
         "tokenize": (3, {"content": "a", "add_special": False, "with_pieces": True}),
@@ -158,6 +160,24 @@ def make_requests():
     }
     for name, (route, body) in bodies.items():
         save("api_request", name, json.dumps(body).encode() + bytes([route]))
+
+
+def make_schemas():
+    """A schema on one line, an answer, then a byte of choices: size of the pieces."""
+    person = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 9}, "age": {"type": "integer", "minimum": 0}, "ok": {"enum": [True, None]}},
+              "required": ["name"], "additionalProperties": False}
+    node = {"$ref": "#/$defs/n", "$defs": {"n": {"properties": {"v": {"const": [1, "x"]}, "next": {"anyOf": [{"$ref": "#/$defs/n"}, {"type": "null"}]}}, "required": ["next"]}}}
+    seeds = {
+        "person": (person, '{"name": "\u00e9\\n", "age": 12, "ok": null}'),
+        "list": (node, '{"v":[1,"x"],"next":{"next":null}}'),
+        "tuple": ({"type": "array", "prefixItems": [{"type": "number"}, {"type": ["string", "boolean"]}], "items": False, "minItems": 1}, "[-1.5e3, true]"),
+        "map": ({"type": "object", "additionalProperties": {"oneOf": [{"type": "string", "minLength": 2}, {"items": {"type": "integer", "exclusiveMaximum": 5}}]}},
+                '{"a": "bc", "\u00e9": [1, -70]}'),
+        "any": (True, '[{"a": "\\ud83d\\ude00"}, 0.5, false]'),
+        "refused": ({"properties": {"a/b": {"pattern": "x"}}}, ""),
+    }
+    for name, (schema, answer) in seeds.items():
+        save("json_schema", name, json.dumps(schema).encode() + b"\n" + answer.encode() + bytes([2]))
 
 
 def make_http():
@@ -207,6 +227,7 @@ if __name__ == "__main__":
     make_tokenizer()
     make_answers()
     make_requests()
+    make_schemas()
     make_http()
     make_templates()
     make_runs()

@@ -32,6 +32,7 @@ SamplingParams params_of(Sampling s, int32_t n_logprobs) {
 GenerationEnd end_of(FinishReason reason) {
   switch (reason) {
     case FinishReason::kNone:
+    case FinishReason::kNoToken:  // only under a constraint, which this API does not give
       return GenerationEnd::kRunning;
     case FinishReason::kStop:
       return GenerationEnd::kStop;

@@ -36,6 +36,11 @@ std::vector<float>& adjusted_buffer() {
   return buffer;
 }
 
+TokenSet& allowed_buffer() {
+  thread_local TokenSet buffer;
+  return buffer;
+}
+
 }  // namespace
 
 Status SamplingParams::validate(int64_t n_vocab) const {
@@ -98,10 +103,15 @@ void Sampler::adjust(std::span<float> logits) const {
 
 std::span<const float> Sampler::adjusted(std::span<const float> logits) const {
   assert(static_cast<int64_t>(logits.size()) == n_vocab_);
-  if (params_.logit_bias.empty() && uses_.empty()) return logits;
+  if (params_.logit_bias.empty() && uses_.empty() && !params_.constraint) return logits;
   std::vector<float>& buffer = adjusted_buffer();
   buffer.assign(logits.begin(), logits.end());
   adjust(buffer);
+  if (params_.constraint) {
+    TokenSet& allowed = allowed_buffer();
+    params_.constraint->allow(allowed);
+    allowed.mask(buffer);
+  }
   return buffer;
 }
 
@@ -147,10 +157,14 @@ int32_t Sampler::draw(std::span<const float> logits) const {
 
 SampledToken Sampler::sample(std::span<const float> logits) {
   const std::span<const float> values = adjusted(logits);
+  if (params_.constraint && highest_logit(values) < 0) return {.token = -1};
   const int32_t token = params_.temperature > 0.0F ? draw(values) : std::max(highest_logit(values), 0);
   SampledToken result{.token = token};
   if (params_.n_logprobs >= 0) result = log_probabilities(logits, token, params_.n_logprobs);
+  std::optional<TokenConstraint> constraint = params_.constraint;
+  if (constraint) constraint->accept(token);
   if (penalizes()) ++uses_[token].n_answer;
+  params_.constraint = std::move(constraint);  // from here on nothing can fail
   if (params_.temperature > 0.0F) ++n_draws_;
   return result;
 }

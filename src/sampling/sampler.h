@@ -1,18 +1,20 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "base/result.h"
+#include "grammar/token_constraint.h"
 #include "sampling/candidates.h"
 
 namespace mla {
 
-/// How the next token is chosen. Steps run in this order: logit bias, penalties, temperature, top-k, typical,
-/// top-p, min-p, then a draw. Each step sees the distribution that the steps before it left, and leaves at
+/// How the next token is chosen. Steps run in this order: logit bias, penalties, constraint, temperature, top-k,
+/// typical, top-p, min-p, then a draw. Each step sees the distribution that the steps before it left, and leaves at
 /// least one token. Conventions are those of Hugging Face's logits processors where they have one
 /// (tests/golden/sampling).
 struct SamplingParams {
@@ -28,6 +30,8 @@ struct SamplingParams {
   float presence_penalty = 0.0F;   ///< OpenAI's: subtracted once from every token of the answer
   float frequency_penalty = 0.0F;  ///< OpenAI's: subtracted once per occurrence in the answer
   std::vector<std::pair<int32_t, float>> logit_bias;  ///< (token, added to its logit); -inf bans the token
+  /// Makes every token impossible with which the answer would not be what it must be
+  std::optional<TokenConstraint> constraint;
   uint64_t seed = 0;
   int32_t n_logprobs = -1;  ///< -1: none; n >= 0: of the choice and the n most probable
 
@@ -63,9 +67,11 @@ class Sampler {
   /// Counts prompt tokens (for the repetition penalty).
   void observe_prompt(std::span<const int32_t> ids);
   /// Chooses and counts the next token. `logits` [n_vocab]; NaN counts as -inf. When no token is possible
-  /// (all -inf) the answer is token 0 with log-probability -inf. When memory runs out (std::bad_alloc)
-  /// nothing has been counted.
+  /// (all -inf) the answer is token 0 with log-probability -inf; with a constraint it is token -1, and nothing
+  /// has been counted. When memory runs out (std::bad_alloc) nothing has been counted.
   SampledToken sample(std::span<const float> logits);
+  /// Whether the constraint lets nothing follow.
+  bool finished() const { return params_.constraint && params_.constraint->finished(); }
   /// The tokens among which sample() would draw, with their probabilities; one token when greedy. Counts
   /// nothing.
   std::vector<TokenProbability> distribution(std::span<const float> logits) const;
@@ -80,15 +86,15 @@ class Sampler {
 
   bool penalizes() const;
   void adjust(std::span<float> logits) const;
-  /// The logits with bias and penalties; a view of them when there are none. Valid until the next call on
-  /// this thread.
+  /// The logits with bias, penalties and constraint; a view of them when there are none. Valid until the next
+  /// call on this thread.
   std::span<const float> adjusted(std::span<const float> logits) const;
   /// What all steps leave. `mass`: how much of the probability, most probable tokens first, the caller reads
   /// at most.
   Candidates candidates(std::span<const float> logits, double mass) const;
   int32_t draw(std::span<const float> logits) const;
 
-  SamplingParams params_;
+  SamplingParams params_;  ///< the constraint in it goes along with the answer
   int64_t n_vocab_;
   std::unordered_map<int32_t, Use> uses_;  ///< kept only when a penalty reads it
   uint64_t n_draws_ = 0;

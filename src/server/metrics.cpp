@@ -82,6 +82,7 @@ Ending ending_of(FinishReason reason) {
     case FinishReason::kStop: return Ending::kStop;
     case FinishReason::kLength: return Ending::kLength;
     case FinishReason::kCancelled: return Ending::kCancelled;
+    case FinishReason::kNoToken:
     case FinishReason::kNone: break;
   }
   return Ending::kError;

@@ -10,7 +10,6 @@ namespace mla {
 namespace {
 
 constexpr std::string_view kSpace = " \t\r\n";
-constexpr std::string_view kThinkBegin = "<think>", kThinkEnd = "</think>";
 
 std::vector<std::string_view> markers_of(const AnswerOptions& options) {
   const ToolCallMarkers& call = tool_call_markers(options.tools);

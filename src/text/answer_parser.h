@@ -21,6 +21,9 @@ enum class ToolCallFormat {
 /// By the markers of the checkpoint's chat template; kNone when it has none that are known.
 ToolCallFormat detect_tool_call_format(std::string_view chat_template);
 
+/// What a thought stands between.
+inline constexpr std::string_view kThinkBegin = "<think>", kThinkEnd = "</think>";
+
 struct AnswerOptions {
   bool split_reasoning = false;   ///< text between <think> and </think> is reasoning
   bool starts_reasoning = false;  ///< the prompt has opened the thought already: the answer's <think> may be missing

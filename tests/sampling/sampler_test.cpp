@@ -217,6 +217,66 @@ TEST(Sampler, ACopyGoesOnWhereTheOriginalWas) {
   for (int i = 0; i < 20; ++i) EXPECT_EQ(copy.sample(logits).token, original.sample(logits).token);
 }
 
+// -- a constraint
+
+/// Digits 0 to 9, '-', something else, and an end.
+TokenConstraint integer_constraint() {
+  std::vector<TokenText> tokens;
+  for (const char c : std::string("0123456789-x")) tokens.push_back({std::string(1, c), false});
+  tokens.push_back({"<eos>", true});
+  JsonGrammar grammar;
+  grammar.forms.push_back({.kind = JsonGrammar::Kind::kInteger, .least = 10, .most = 99});
+  grammar.alternatives = {0};
+  grammar.choices = {{0, 1, 0}};
+  EXPECT_TRUE(finish_grammar(grammar));
+  return TokenConstraint({.documents = {{std::make_shared<const JsonGrammar>(std::move(grammar))}},
+                          .tokens = std::make_shared<const TokenIndex>(std::move(tokens)),
+                          .end_tokens = {12}});
+}
+
+TEST(Sampler, AConstraintLeavesOnlyWhatMayFollow) {
+  std::vector<float> logits(13, 0.0F);
+  logits[11] = 9.0F;  // 'x' is never possible,
+  logits[12] = 5.0F;  // the end not before there are two digits,
+  logits[0] = 4.0F;   // and the first is no 0
+  logits[7] = 3.0F;
+  Sampler sampler({.constraint = integer_constraint(), .n_logprobs = 1}, 13);
+  const SampledToken first = sampler.sample(logits);
+  EXPECT_EQ(first.token, 7);
+  EXPECT_EQ(first.top.at(0).token, 11) << "log-probabilities are the model's own";
+  EXPECT_LT(first.logprob, -5.0F);
+  EXPECT_FALSE(sampler.finished());
+  Sampler copy = sampler;
+  EXPECT_EQ(sampler.sample(logits).token, 0);
+  EXPECT_TRUE(sampler.finished());
+  EXPECT_EQ(copy.sample(logits).token, 0) << "a copy stands where the original stood";
+}
+
+TEST(Sampler, StepsBehindTheConstraintSeeWhatItLeft) {
+  std::vector<float> logits(13, 0.0F);
+  logits[11] = 50.0F;
+  for (const SamplingParams& steps : {SamplingParams{.temperature = 1.0F, .top_k = 1}, SamplingParams{.temperature = 1.0F, .top_p = 0.1F},
+                                      SamplingParams{.temperature = 1.0F, .min_p = 1.0F}, SamplingParams{.temperature = 1.0F, .typical_p = 0.1F}}) {
+    SamplingParams params = steps;
+    params.constraint = integer_constraint();
+    for (const TokenProbability& possible : Sampler(params, 13).distribution(logits)) {
+      EXPECT_GE(possible.token, 1);
+      EXPECT_LE(possible.token, 9);
+    }
+    EXPECT_FALSE(Sampler(params, 13).distribution(logits).empty());
+  }
+}
+
+TEST(Sampler, WhereAConstraintLeavesNothingThereIsNoToken) {
+  std::vector<float> logits(13, -kInf);
+  logits[11] = 1.0F;
+  for (const float temperature : {0.0F, 1.0F}) {
+    Sampler sampler({.temperature = temperature, .constraint = integer_constraint()}, 13);
+    EXPECT_EQ(sampler.sample(logits).token, -1);
+    EXPECT_EQ(sampler.sample(std::vector<float>(13, 0.5F)).token / 10, 0) << "and nothing was counted";
+  }
+}
+
 // -- validation
 
 TEST(SamplingParams, AcceptsEveryParameterAtTheEndsOfItsRange) {

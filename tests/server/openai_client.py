@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import json
 import math
 import os
 import signal
@@ -10,9 +11,11 @@ import tempfile
 import threading
 import time
 import unittest
+from typing import Literal, Optional
 
 import httpx
 import openai
+import pydantic
 
 from chat_model import with_chat_template
 from live_server import Server
@@ -243,6 +246,65 @@ class Chat(Live):
             status, answer = self.server.post(path, body)
             self.assertGreaterEqual(status, 400)
             self.assertEqual(sorted(answer["error"]), ["code", "message", "param", "type"], path)
+
+
+class Animal(pydantic.BaseModel):
+    name: str = pydantic.Field(max_length=12)
+    legs: int = pydantic.Field(ge=0, le=8)
+    sound: Literal["bark", "meow", "moo"]
+    friends: list[str] = pydantic.Field(max_length=0)
+    owner: Optional[bool]
+
+
+class JsonAnswers(Live):
+    SCHEMA = {
+        "type": "object",
+        "properties": {"title": {"type": "string", "maxLength": 20}, "year": {"type": "integer"}, "kind": {"enum": ["film", "book"]}},
+        "required": ["title", "year", "kind"],
+        "additionalProperties": False,
+    }
+    FORMAT = {"type": "json_schema", "json_schema": {"name": "work", "strict": True, "schema": SCHEMA}}
+
+    def expect_work(self, text):
+        work = json.loads(text)
+        self.assertEqual(list(work), ["title", "year", "kind"])
+        self.assertLessEqual(len(work["title"]), 20)
+        self.assertIsInstance(work["year"], int)
+        self.assertIn(work["kind"], ("film", "book"))
+
+    def test_a_schema_holds(self):
+        for arguments in ({}, {"temperature": 1.5, "seed": 3, "n": 4}, {"temperature": 1, "top_p": 0.5, "frequency_penalty": 2, "logprobs": True}):
+            for choice in self.chat(max_tokens=400, response_format=self.FORMAT, **arguments).choices:
+                self.assertEqual(choice.finish_reason, "stop")
+                self.expect_work(choice.message.content)
+
+    def test_stream_equals_whole(self):
+        arguments = {"max_tokens": 400, "response_format": self.FORMAT, "temperature": 1, "seed": 8}
+        text = "".join(c.choices[0].delta.content or "" for c in self.chat(stream=True, **arguments))
+        self.expect_work(text)
+        self.assertEqual(text, self.chat(**arguments).choices[0].message.content)
+
+    def test_the_client_parses_into_its_classes(self):
+        answer = self.client.chat.completions.parse(model="tiny", messages=HELLO, response_format=Animal, max_tokens=400, temperature=1, seed=1)
+        animal = answer.choices[0].message.parsed
+        self.assertIsInstance(animal, Animal)
+        self.assertEqual(animal.friends, [])
+
+    def test_any_object(self):
+        answer = self.chat(max_tokens=200, response_format={"type": "json_object"}).choices[0]
+        if answer.finish_reason == "stop":
+            self.assertIsInstance(json.loads(answer.message.content), dict)
+        self.assertTrue(answer.message.content.strip().startswith("{"))
+
+    def test_completions(self):
+        self.expect_work(self.complete(max_tokens=400, extra_body={"response_format": self.FORMAT}).choices[0].text)
+
+    def test_what_cannot_be_kept_is_refused_with_its_place(self):
+        schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}
+        with self.assertRaises(openai.BadRequestError) as caught:
+            self.chat(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+        self.assertEqual(caught.exception.param, "response_format.json_schema.schema")
+        self.assertIn("#/properties/a/pattern", caught.exception.message)
 
 
 class Embeddings(Live):

@@ -127,6 +127,7 @@ std::vector<int32_t> fake_answer(const Config& config, std::span<const int32_t> 
   while (static_cast<int64_t>(tokens.size() - prompt.size()) < n_new &&
          static_cast<int64_t>(tokens.size()) < config.n_context) {
     tokens.push_back(sampler.sample(fake_logits(config, tokens)).token);
+    if (sampler.finished()) break;
     if (std::find(stop_tokens.begin(), stop_tokens.end(), tokens.back()) != stop_tokens.end()) break;
   }
   return {tokens.begin() + static_cast<std::ptrdiff_t>(prompt.size()), tokens.end()};

@@ -11,7 +11,7 @@ namespace {
 /// Whether a text ends with an opened thought: some templates of models that always think write the tag themselves.
 bool opens_thought(std::string_view text) {
   const size_t end = text.find_last_not_of(" \n");
-  return end != std::string_view::npos && text.substr(0, end + 1).ends_with("<think>");
+  return end != std::string_view::npos && text.substr(0, end + 1).ends_with(kThinkBegin);
 }
 
 /// The arguments of earlier calls as objects. What is no JSON stays the text it is.
@@ -86,7 +86,8 @@ ApiResult<ChatPrompt> ChatPrompter::render(const ChatRequest& request) const {
   ChatPrompt prompt;
   prompt.ids = encode_chat(*tokenizer_, *rendered);
   prompt.answer.split_reasoning = request.split_reasoning.value_or(split_reasoning_);
-  prompt.answer.starts_reasoning = prompt.answer.split_reasoning && request.add_generation_prompt && opens_thought(rendered->text);
+  prompt.opens_thought = request.add_generation_prompt && opens_thought(rendered->text);
+  prompt.answer.starts_reasoning = prompt.answer.split_reasoning && prompt.opens_thought;
   if (with_tools) prompt.answer.tools = tool_format_;
   return prompt;
 }

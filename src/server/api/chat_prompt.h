@@ -18,6 +18,7 @@ namespace mla::server {
 struct ChatPrompt {
   std::vector<int32_t> ids;
   AnswerOptions answer;
+  bool opens_thought = false;  ///< the answer begins inside a thought, whether or not it is told apart
 };
 
 /// Conversations through the checkpoint's own template. Immutable: threads may share it.

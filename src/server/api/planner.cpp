@@ -46,6 +46,15 @@ ApiResult<mla::Request> engine_request(const ServedModel& model, const Generatio
   return request;
 }
 
+/// Lets the answer be nothing but what the request's grammar says; behind the thought, when the prompt has opened one.
+void constrain(const ServedModel& model, const GenerationParams& p, bool opens_thought, mla::Request& request) {
+  if (p.grammar == nullptr) return;
+  TokenConstraintOptions options{.documents = {{p.grammar}}, .tokens = model.token_index()};
+  if (!p.ignore_eos) options.end_tokens = model.tokenizer->stop_tokens();
+  if (opens_thought) options.begins_behind = kThinkEnd;
+  request.sampling.constraint.emplace(std::move(options));
+}
+
 ResponseHead head_of(const ServedModel& model, const GenerationParams& p, std::string_view prefix) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return {.id = random_id(prefix), .created = std::chrono::duration_cast<std::chrono::seconds>(now).count(), .model = model.id,
@@ -73,6 +82,19 @@ ServedModel::ServedModel(EngineLoop& engine_loop, std::string name, bool split_r
       chat(tokenizer, split_reasoning),
       n_vocab(engine_loop.model().config().n_vocab),
       n_context(engine_loop.max_sequence_tokens()) {}
+
+std::shared_ptr<const TokenIndex> ServedModel::token_index() const {
+  std::call_once(index_is_made_, [this] {
+    std::vector<TokenText> tokens(static_cast<size_t>(tokenizer->n_vocab()));
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const auto token = static_cast<int32_t>(i);
+      if (auto bytes = tokenizer->token_bytes(token, /*special=*/true); bytes.ok()) tokens[i].bytes = std::move(*bytes);
+      tokens[i].special = tokenizer->is_special(token);
+    }
+    token_index_ = std::make_shared<const TokenIndex>(std::move(tokens));
+  });
+  return token_index_;
+}
 
 std::string prefix_namespace_of(const std::string& client, bool share_prefixes) {
   return share_prefixes || client.empty() ? std::string() : to_hex(sha256("mla prefix namespace\n" + client));
@@ -105,6 +127,7 @@ ApiResult<GenerationPlan> plan_chat(const ServedModel& model, ChatRequest reques
   MLA_ASSIGN(ChatPrompt prompt, model.chat.render(request));
   MLA_ASSIGN(job.max_new_tokens, new_tokens(model, p, static_cast<int64_t>(prompt.ids.size()), "messages"));
   job.prompt = std::move(prompt.ids);
+  constrain(model, p, prompt.opens_thought, job);
   const ChoiceOptions options{.tokenizer = model.tokenizer, .stops = p.stops, .stop_tokens = job.stop_tokens, .answer = prompt.answer,
                               .begins_text = true, .logprobs = p.sampling.n_logprobs >= 0, .parallel_calls = request.parallel_tool_calls};
   GenerationPlan plan{.stream = p.stream, .include_usage = p.include_usage};
@@ -116,7 +139,8 @@ ApiResult<GenerationPlan> plan_chat(const ServedModel& model, ChatRequest reques
 ApiResult<GenerationPlan> plan_completion(const ServedModel& model, CompletionRequest request, const Caller& caller) {
   const GenerationParams& p = request.common;
   MLA_TRY(check_model_name(model, p.model));
-  MLA_ASSIGN(const mla::Request job, engine_request(model, p, caller));
+  MLA_ASSIGN(mla::Request job, engine_request(model, p, caller));
+  constrain(model, p, /*opens_thought=*/false, job);
   GenerationPlan plan{.n_prompts = request.prompts.size(), .stream = p.stream, .include_usage = p.include_usage};
   if (request.echo) plan.prompt_logprobs = job.sampling.n_logprobs;
   for (size_t i = 0; i < request.prompts.size(); ++i) {

@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 
 #include "engine/engine_loop.h"
+#include "grammar/token_index.h"
 #include "server/api/api_error.h"
 #include "server/api/chat_prompt.h"
 #include "server/api/embedding.h"
@@ -18,6 +20,9 @@ namespace mla::server {
 struct ServedModel {
   ServedModel(EngineLoop& engine_loop, std::string name, bool split_reasoning);
 
+  /// The vocabulary for answers that are constrained: made when the first of them is asked for, then kept.
+  std::shared_ptr<const TokenIndex> token_index() const;
+
   EngineLoop& loop;
   std::string id;       ///< what requests call it
   int64_t created = 0;  ///< seconds since 1970: when it was loaded
@@ -25,6 +30,10 @@ struct ServedModel {
   ChatPrompter chat;
   int64_t n_vocab = 0;
   int64_t n_context = 0;  ///< tokens that one sequence may have
+
+ private:
+  mutable std::once_flag index_is_made_;
+  mutable std::shared_ptr<const TokenIndex> token_index_;
 };
 
 /// For whom a request is answered.

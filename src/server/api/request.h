@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "grammar/grammar.h"
 #include "sampling/sampler.h"
 #include "server/api/api_error.h"
 #include "server/api/json_body.h"
@@ -20,6 +22,7 @@ inline constexpr size_t kMaxStops = 4, kMaxStopBytes = 256;
 inline constexpr size_t kMaxLogitBiases = 1024;
 inline constexpr int64_t kMaxTopLogprobs = 20;
 inline constexpr size_t kMaxTools = 128;
+inline constexpr size_t kMaxSchemaBytes = size_t{256} << 10;  ///< as compact JSON
 inline constexpr size_t kMaxMessages = 65'536;
 inline constexpr size_t kMaxPrompts = 64;  ///< in one completion or embedding request
 inline constexpr size_t kMaxIds = size_t{1} << 20;
@@ -36,6 +39,7 @@ struct GenerationParams {
   std::vector<std::string> stops;
   std::vector<int32_t> stop_tokens;  ///< besides the model's own
   bool ignore_eos = false;
+  std::shared_ptr<const JsonGrammar> grammar;  ///< what answers must be; null: any text
   std::vector<std::string> unknown_fields;  ///< names that nothing is done with
 };
 

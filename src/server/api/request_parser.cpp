@@ -1,11 +1,14 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "grammar/json_schema.h"
 #include "server/api/chat_messages.h"
 #include "server/api/field_reader.h"
 #include "server/api/request.h"
@@ -28,13 +31,13 @@ constexpr NotServed kNotServed[] = {
     {"audio", "is not served: the model writes text only"},
     {"web_search_options", "is not served"},
     {"suffix", "is not served: the model only continues a prompt, it does not fill a gap before a suffix"},
-    {"grammar", "is not served: answers are not constrained"},
-    {"json_schema", "is not served: answers are not constrained"},
-    {"structured_outputs", "is not served: answers are not constrained"},
-    {"guided_json", "is not served: answers are not constrained"},
-    {"guided_regex", "is not served: answers are not constrained"},
-    {"guided_choice", "is not served: answers are not constrained"},
-    {"guided_grammar", "is not served: answers are not constrained"},
+    {"grammar", "is not served: answers are constrained by JSON schemas only ('response_format')"},
+    {"json_schema", "is not served: use 'response_format'"},
+    {"structured_outputs", "is not served: use 'response_format'"},
+    {"guided_json", "is not served: use 'response_format'"},
+    {"guided_regex", "is not served: answers are constrained by JSON schemas only ('response_format')"},
+    {"guided_choice", "is not served: use 'response_format' with a schema {\"enum\": [...]}"},
+    {"guided_grammar", "is not served: answers are constrained by JSON schemas only ('response_format')"},
     {"use_beam_search", "is not served"},
     {"min_tokens", "is not served"},
     {"mirostat", "is not served"},
@@ -119,12 +122,57 @@ void read_stream_options(FieldReader& body, GenerationParams& p) {
   if (reader.failed()) body.fail(*reader.error());
 }
 
-void read_response_format(FieldReader& body) {
+/// The schema in an object's member "schema".
+std::shared_ptr<const JsonGrammar> read_schema(FieldReader& object) {
+  const Json* const schema = object.find("schema");
+  if (schema == nullptr) {
+    object.fail("schema", "is missing");
+    return nullptr;
+  }
+  if (const size_t size = schema->dump(-1, ' ', false, Json::error_handler_t::replace).size(); size > kMaxSchemaBytes) {
+    object.fail("schema", fmt::format("has {} bytes; at most {} are taken", size, kMaxSchemaBytes));
+    return nullptr;
+  }
+  auto grammar = compile_json_schema(*schema);
+  if (grammar.ok()) return std::move(*grammar);
+  object.fail("schema", grammar.error().message);
+  return nullptr;
+}
+
+std::shared_ptr<const JsonGrammar> read_json_schema(FieldReader& format) {
+  const Json* const described = format.find("json_schema");
+  if (described == nullptr || !described->is_object()) {
+    format.fail("json_schema", R"(expected an object such as {"name": "answer", "schema": {...}})");
+    return nullptr;
+  }
+  FieldReader reader(*described, format.path_of("json_schema"));
+  constexpr size_t kMaxName = 64;
+  const std::string name = reader.text("name");
+  const auto is_plain = [](char c) { return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '-'; };
+  if (name.size() > kMaxName || !std::all_of(name.begin(), name.end(), is_plain)) {
+    reader.fail("name", fmt::format("expected at most {} letters, digits, '_' and '-', got {}", kMaxName, shown(name)));
+  }
+  reader.text("description");
+  reader.boolean("strict", false);  // answers satisfy the schema either way
+  auto grammar = reader.failed() ? nullptr : read_schema(reader);
+  if (reader.failed()) format.fail(*reader.error());
+  return grammar;
+}
+
+void read_response_format(FieldReader& body, GenerationParams& p) {
   const Json* const format = body.find("response_format");
   if (format == nullptr) return;
-  const Json* const type = format->is_object() && format->contains("type") ? &(*format)["type"] : nullptr;
-  if (type == nullptr || !type->is_string()) return body.fail("response_format", "expected an object such as {\"type\": \"text\"}");
-  if (*type != "text") body.fail("response_format", fmt::format("type {} is not served: answers are not constrained; only \"text\" is", shown(*type)));
+  if (!format->is_object()) return body.fail("response_format", fmt::format("expected an object such as {{\"type\": \"json_object\"}}, got {}", shown(*format)));
+  FieldReader reader(*format, "response_format");
+  const std::string type = reader.text("type");
+  if (type == "json_schema") {
+    p.grammar = read_json_schema(reader);
+  } else if (type == "json_object") {
+    p.grammar = reader.find("schema") != nullptr ? read_schema(reader) : any_json_object();  // llama-server's clients give one
+  } else if (type != "text") {
+    reader.fail("type", fmt::format("expected \"text\", \"json_object\" or \"json_schema\", got {}", shown(type)));
+  }
+  if (reader.failed()) body.fail(*reader.error());
 }
 
 /// What chat and completions share. `max_tokens_low`: 0 where a request may ask for no new token at all.
@@ -141,7 +189,7 @@ void read_common(FieldReader& body, GenerationParams& p, int64_t max_tokens_low)
     p.seed = static_cast<uint64_t>(*seed);
   }
   read_sampling(body, p.sampling);
-  read_response_format(body);
+  read_response_format(body, p);
   for (const NotServed& field : kNotServed) {
     if (const Json* value = body.find(field.name); value != nullptr && !asks_for_nothing(*value)) {
       body.fail(field.name, std::string(field.message));
@@ -239,6 +287,9 @@ ApiResult<ChatRequest> parse_chat_request(std::string_view text) {
   read_chat_logprobs(body, request.common.sampling);
   read_tool_choice(body, request);
   read_template_arguments(body, request);
+  if (request.common.grammar != nullptr && !request.tools.is_null()) {
+    body.fail("response_format", "JSON answers and calls of 'tools' in one request are not served: leave out one of them, or set 'tool_choice' to \"none\"");
+  }
   if (const Json* modalities = body.find("modalities"); modalities != nullptr && *modalities != Json::array({"text"})) {
     body.fail("modalities", "only [\"text\"] is served");
   }

@@ -46,7 +46,10 @@ class FakeReply : public http::Reply {
     n_buffered += data.size();
     events.push_back(std::move(data));
   }
-  void end_events() override { ended = true; }
+  void end_events() override {
+    ended = true;
+    answered = true;
+  }
   size_t buffered() const override { return n_buffered; }
   void on_closed(std::function<void()> callback) override { closed = std::move(callback); }
   void on_drained(std::function<void()> callback) override { drained = std::move(callback); }

@@ -65,8 +65,15 @@ std::vector<FieldCase> common_fields() {
       {"stop_token_ids", {"[1, 2]", "null"}, {"1", "\"x\"", "[-1]", "[\"a\"]", "[1.5]", "[99999999999]"}},
       {"logit_bias", {"{}", R"({"5": -100})", "null"},
        {"1", "[]", "\"x\"", R"({"x": 1})", R"({"-1": 1})", R"({"99999999999": 1})", R"({"1": 101})", R"({"1": null})", R"({"1": "a"})"}},
-      {"response_format", {R"({"type": "text"})", "null"},
-       {"1", "\"text\"", "{}", R"({"type": 1})", R"({"type": "json_object"})", R"({"type": "json_schema", "json_schema": {}})"}},
+      {"response_format",
+       {R"({"type": "text"})", "null", R"({"type": "json_object"})", R"({"type": "json_object", "schema": {"type": "object"}})",
+        R"({"type": "json_schema", "json_schema": {"name": "a-B_9", "schema": {"type": "object"}, "strict": true, "description": "d"}})",
+        R"({"type": "json_schema", "json_schema": {"schema": true, "strict": null}})"},
+       {"1", "\"text\"", "{}", R"({"type": 1})", R"({"type": "xml"})", R"({"type": "json_object", "schema": 1})", R"({"type": "json_schema"})",
+        R"({"type": "json_schema", "json_schema": 1})", R"({"type": "json_schema", "json_schema": {}})", R"({"type": "json_schema", "json_schema": {"schema": 1}})",
+        R"({"type": "json_schema", "json_schema": {"schema": {"type": "object"}, "strict": 1}})", R"({"type": "json_schema", "json_schema": {"schema": true, "name": "a b"}})",
+        R"({"type": "json_schema", "json_schema": {"schema": true, "name": 1}})", R"({"type": "json_schema", "json_schema": {"schema": {"type": "string", "pattern": "a"}}})",
+        R"({"type": "json_schema", "json_schema": {"schema": {"nobody_knows_this": 1}}})"}},
       {"suffix", {"null", "\"\""}, {"\"x\"", "1"}},
       {"guided_json", {"null"}, {R"({"type": "object"})", "\"x\""}},
       {"grammar", {"null", "\"\""}, {"\"root ::= x\""}},
@@ -126,6 +133,19 @@ TEST(Ap01EveryField, OfCompletions) {
     const auto parsed = completion(member);
     return parsed.ok() ? std::nullopt : std::optional(parsed.error());
   });
+}
+
+TEST(ResponseFormat, IsRefusedWhereItStands) {
+  const auto format = [](const std::string& schema) { return chat(R"("response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": )" + schema + "}}"); };
+  EXPECT_NE(format(R"({"type": "object"})")->common.grammar, nullptr);
+  expect_refused(format(R"({"items": {"format": "date"}})"), "response_format.json_schema.schema");
+  expect_refused(chat(R"("response_format": {"type": "json_object", "schema": {"not": {}}})"), "response_format.schema");
+  expect_refused(chat(R"("response_format": {"type": "json_schema", "json_schema": {"name": 1}})"), "response_format.json_schema.name");
+  expect_refused(format(fmt::format(R"({{"enum": ["{}"]}})", std::string(kMaxSchemaBytes, 'x'))), "response_format.json_schema.schema");
+  EXPECT_TRUE(format(fmt::format(R"({{"enum": ["{}"]}})", std::string(kMaxSchemaBytes - 100, 'x'))).ok());
+  const std::string tool = R"("tools": [{"type": "function", "function": {"name": "f"}}], "response_format": {"type": "json_object"})";
+  expect_refused(chat(tool), "response_format");
+  EXPECT_TRUE(chat(tool + R"(, "tool_choice": "none")").ok());
 }
 
 TEST(Ap01EveryField, OfTheOtherRoutes) {
