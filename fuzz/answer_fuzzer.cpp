@@ -1,7 +1,6 @@
 // An answer of a model: thoughts and calls of tools, cut into pieces.
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "input.h"
 #include "text/answer_parser.h"
@@ -13,21 +12,22 @@ struct Seen {
   std::string all;      // every part with its kind, texts that go on joined
   std::string content;  // the text of content alone
   int64_t n_calls = 0;
+  bool arguments_open = false;  // the last part was the beginning of a call
 };
 
 void add(Seen& seen, const std::vector<AnswerPart>& parts, AnswerPart::Kind& last) {
   for (const AnswerPart& part : parts) {
-    const bool is_call =
-        part.kind == AnswerPart::Kind::kCallBegins || part.kind == AnswerPart::Kind::kCallArguments;
-    if (part.kind != last || is_call) seen.all += '\0' + std::to_string(static_cast<int>(part.kind)) + '\0';
+    if (part.kind != last || part.kind == AnswerPart::Kind::kCallBegins) seen.all += '\0' + std::to_string(static_cast<int>(part.kind)) + '\0';
     last = part.kind;
     seen.all += part.text + part.id + part.name;
+    fuzz::require(!part.text.empty() || part.kind == AnswerPart::Kind::kCallBegins, "no part is empty");
     if (part.kind == AnswerPart::Kind::kContent) seen.content += part.text;
     if (part.kind == AnswerPart::Kind::kCallBegins) ++seen.n_calls;
     if (part.kind == AnswerPart::Kind::kCallArguments) {
-      fuzz::require(nlohmann::json::parse(part.text, nullptr, false).is_object(),
-                    "arguments are a JSON object");
+      fuzz::require(part.call + 1 == seen.n_calls, "arguments are of the last call");
+      fuzz::require(!seen.arguments_open || part.text.front() == '{', "arguments open with a brace");
     }
+    seen.arguments_open = part.kind == AnswerPart::Kind::kCallBegins;
   }
 }
 

@@ -35,15 +35,15 @@ ToolCallFormat detect_tool_call_format(std::string_view chat_template) {
 }
 
 std::vector<int32_t> answer_marker_tokens(const Tokenizer& tokenizer, const AnswerOptions& options) {
-  const std::vector<std::string_view> markers = markers_of(options);
   std::vector<int32_t> ids;
-  if (markers.empty()) return ids;
-  for (int32_t id = 0; id < tokenizer.n_vocab(); ++id) {
-    if (!tokenizer.is_special(id)) continue;
-    const Result<std::string> text = tokenizer.token_bytes(id, /*special=*/true);
-    if (text.ok() && std::find(markers.begin(), markers.end(), text.value()) != markers.end())
-      ids.push_back(id);
+  for (const std::string_view marker : markers_of(options)) {
+    for (const int32_t id : tokenizer.encode(marker, {.parse_special = true})) {
+      if (!tokenizer.is_special(id)) continue;
+      const Result<std::string> text = tokenizer.token_bytes(id, /*special=*/true);
+      if (text.ok() && *text == marker) ids.push_back(id);
+    }
   }
+  std::sort(ids.begin(), ids.end());
   return ids;
 }
 
@@ -65,6 +65,7 @@ class AnswerParser::Impl {
   void finish();
   std::vector<AnswerPart> take_parts() { return std::exchange(parts_, {}); }
   int64_t n_calls() const { return n_calls_; }
+  bool in_call() const { return place_ == Place::kCall && reader_.begun(); }
 
  private:
   enum class Place {
@@ -80,6 +81,7 @@ class AnswerParser::Impl {
   void marker_in_text(std::string_view marker);
   void marker_in_call(std::string_view marker);
   void begin_call(std::string_view marker);
+  size_t text_in_call(std::string_view text);
   void end_call();
   void give_up();
   void write(std::string_view text);
@@ -95,8 +97,9 @@ class AnswerParser::Impl {
   bool may_open_again_ = false;  // the prompt opened the thought, the answer may do so too
   bool in_section_ = false;      // calls of a section were given, its end was not seen
   bool after_call_ = false;      // no text since the last call
+  bool unclosed_ = false;        // the last call ended without its marker, in front of text
   std::string space_;            // white space whose fate what follows decides
-  std::string held_;             // of kSection and kCall: all since the first marker, in case it is content
+  std::string held_;             // of kSection and kCall: all since the first marker, until the call has begun
   ToolCallReader reader_;
   int64_t n_calls_ = 0;
   std::vector<AnswerPart> parts_;
@@ -129,10 +132,13 @@ void AnswerParser::Impl::push(std::string_view piece) {
 
 void AnswerParser::Impl::finish() {
   const std::string partial = std::exchange(partial_, {});
-  const bool complete = place_ == Place::kCall && reader_.complete();
-  if (complete) end_call();
-  if (!complete || !call_markers_.end.starts_with(partial)) text(partial);
-  if (place_ == Place::kSection || place_ == Place::kCall) give_up();
+  const bool may_end = in_call() && !reader_.in_string() && call_markers_.end.starts_with(partial);
+  if (!may_end) text(partial);
+  if (in_call()) {
+    end_call();
+  } else if (place_ == Place::kSection || place_ == Place::kCall) {
+    give_up();
+  }
   if (place_ == Place::kStart || (place_ == Place::kText && !after_call_))
     emit(AnswerPart::Kind::kContent, space_);
   space_.clear();
@@ -152,9 +158,7 @@ void AnswerParser::Impl::text(std::string_view text) {
       if (taken < text.size()) give_up();
       break;
     case Place::kCall:
-      taken = reader_.text(text);
-      held_.append(text.substr(0, taken));
-      if (taken < text.size()) give_up();
+      taken = text_in_call(text);
       break;
     case Place::kThought:
     case Place::kText:
@@ -204,6 +208,8 @@ void AnswerParser::Impl::marker_in_text(std::string_view marker) {
   } else if (marker == call_markers_.section_end && in_section_) {
     in_section_ = false;
     if (after_call_) space_.clear();
+  } else if (marker == call_markers_.end && unclosed_) {
+    unclosed_ = false;
   } else {
     write(marker);
   }
@@ -211,11 +217,14 @@ void AnswerParser::Impl::marker_in_text(std::string_view marker) {
 
 void AnswerParser::Impl::marker_in_call(std::string_view marker) {
   if (reader_.in_string() || marker == kThinkBegin || marker == kThinkEnd) return text(marker);
-  if (marker == call_markers_.separator && reader_.separator()) {
-    held_.append(marker);
-    return;
+  if (marker == call_markers_.separator) {
+    if (in_call()) return text(marker);
+    if (reader_.separator()) {
+      held_.append(marker);
+      return;
+    }
   }
-  if (!reader_.complete()) {
+  if (!in_call()) {
     give_up();
     return marker_in_text(marker);
   }
@@ -225,18 +234,37 @@ void AnswerParser::Impl::marker_in_call(std::string_view marker) {
 
 void AnswerParser::Impl::begin_call(std::string_view marker) {
   held_.append(marker);
+  unclosed_ = false;
   reader_.reset();
   place_ = Place::kCall;
 }
 
+/// How much of `text` belongs to the call; where that is not all, the call is over, or was none.
+size_t AnswerParser::Impl::text_in_call(std::string_view text) {
+  const bool had_begun = reader_.begun();
+  const size_t taken = reader_.text(text);
+  if (!reader_.begun()) {
+    held_.append(text.substr(0, taken));
+    if (taken < text.size()) give_up();
+    return taken;
+  }
+  if (!had_begun) {
+    parts_.push_back({AnswerPart::Kind::kCallBegins, {}, n_calls_++, reader_.id(), reader_.name()});
+    in_section_ = in_section_ || held_.starts_with(call_markers_.section_begin);
+    held_.clear();
+    space_.clear();
+    skip_space_ = false;
+  }
+  emit(AnswerPart::Kind::kCallArguments, reader_.take_arguments());
+  if (taken < text.size()) {
+    end_call();
+    unclosed_ = true;
+    write(reader_.take_tail());
+  }
+  return taken;
+}
+
 void AnswerParser::Impl::end_call() {
-  const ToolCall& call = reader_.call();
-  parts_.push_back({AnswerPart::Kind::kCallBegins, {}, n_calls_, call.id, call.name});
-  parts_.push_back({AnswerPart::Kind::kCallArguments, call.arguments, n_calls_, {}, {}});
-  ++n_calls_;
-  in_section_ = in_section_ || held_.starts_with(call_markers_.section_begin);
-  held_.clear();
-  space_.clear();
   after_call_ = true;
   place_ = Place::kText;
 }
@@ -264,7 +292,8 @@ void AnswerParser::Impl::write(std::string_view text) {
 
 void AnswerParser::Impl::emit(AnswerPart::Kind kind, std::string_view text) {
   if (text.empty()) return;
-  if (parts_.empty() || parts_.back().kind != kind) parts_.push_back({kind, {}, -1, {}, {}});
+  const int64_t call = kind == AnswerPart::Kind::kCallArguments ? n_calls_ - 1 : -1;
+  if (parts_.empty() || parts_.back().kind != kind) parts_.push_back({kind, {}, call, {}, {}});
   parts_.back().text.append(text);
 }
 
@@ -285,6 +314,10 @@ std::vector<AnswerPart> AnswerParser::finish() {
 
 int64_t AnswerParser::n_calls() const {
   return impl_->n_calls();
+}
+
+bool AnswerParser::in_call() const {
+  return impl_->in_call();
 }
 
 }  // namespace mla

@@ -40,7 +40,7 @@ struct AnswerPart {
     kContent,        ///< text
     kReasoning,      ///< text
     kCallBegins,     ///< call, id, name
-    kCallArguments,  ///< call, text: a piece of the JSON of the arguments
+    kCallArguments,  ///< call, text: a piece of the arguments
   };
   Kind kind = Kind::kContent;
   std::string text;
@@ -51,14 +51,20 @@ struct AnswerPart {
 /// Takes an answer apart as it grows: thoughts, text and calls of tools. Joined, the parts of a streamed answer are those
 /// of the whole one, wherever it is cut, inside a marker or a character too (pieces that hold whole characters give parts
 /// that do). Time is linear in the answer; what is held back is text that may still become a marker, white space that
-/// may belong to one, and the call that is being written.
+/// may belong to one, and the beginning of a call.
 ///
-/// Calls. A call is given when it is complete, and never before: kCallBegins and then its arguments, which are a JSON
-/// object as the model spelled it (valid by RFC 8259, at most 64 levels deep; "{}" where Hermes has none or null). So no
-/// client sees half a call, and none has to be taken back: a call that is malformed or unfinished is content, marker by
-/// marker as the model wrote it, and what follows the place where it went wrong is read afresh. Markers inside the strings
-/// of a call are text. Where a complete call lacks only its end, because the answer ends or another marker follows, it
-/// counts. Inside a thought there are no calls.
+/// Calls. What a call's marker begins is held back until the call's name is known and the brace is there that opens its
+/// arguments; what has gone wrong before is content, marker by marker as the model wrote it, and what follows the place where
+/// it went wrong is read afresh. Then comes kCallBegins, and the arguments follow as they are written, to the byte: a client
+/// that asked for a long file sees it grow. Nobody can take them back, so that they need not be valid JSON: they end with the
+/// brace that closes them, and where they stop being an object (by its brackets, strings and bytes, at most 64 levels deep),
+/// with the next marker or the answer, less the white space and the fence in front of it. A call needs no marker at its end;
+/// what stands behind arguments that are complete and does not close the call is content. Markers inside the strings of a call
+/// are text. Inside a thought there are no calls.
+///
+/// Hermes' calls are an object with members of any order: where the arguments stand in front of the name, are JSON in a string
+/// (which is given without its quotes and escapes), null or missing (which give "{}"), the call is held back to its end, and
+/// is content unless it and its arguments are valid by RFC 8259.
 ///
 /// Thoughts. The answer's first text, white space aside, may be <think>; the first </think> behind it ends the thought. Any
 /// other <think> or </think> is text. With `starts_reasoning` the answer begins inside the thought, which a <think> at its
@@ -77,8 +83,10 @@ class AnswerParser {
   std::vector<AnswerPart> push(std::string_view text);
   /// What is left when the answer ends. Nothing may be pushed behind it.
   std::vector<AnswerPart> finish();
-  /// Calls that were given.
+  /// Calls that have begun.
   int64_t n_calls() const;
+  /// Whether the last of them may go on.
+  bool in_call() const;
 
  private:
   class Impl;

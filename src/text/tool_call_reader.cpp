@@ -71,8 +71,9 @@ struct CallMembers {
   std::optional<std::string_view> name, arguments;
 };
 
-/// `object` is valid JSON. None where a member that matters occurs twice.
+/// None where the object is no JSON, or a member that matters occurs twice.
 std::optional<CallMembers> call_members(std::string_view object) {
+  if (!json::accept(object.begin(), object.end())) return std::nullopt;
   CallMembers members;
   for (size_t at = 1;;) {
     at = object.find_first_not_of(" \t\r\n,", at);
@@ -89,16 +90,30 @@ std::optional<CallMembers> call_members(std::string_view object) {
   }
 }
 
-std::optional<ToolCall> hermes_call(std::string_view object) {
-  const auto members = call_members(object);
-  if (!members || !members->name || members->name->front() != '"') return std::nullopt;
-  ToolCall call{{}, unquoted(*members->name), "{}"};
-  const std::string_view arguments = members->arguments.value_or("null");
-  if (arguments == "null") return call;
-  call.arguments =
-      arguments.front() == '"' ? std::string(strip(unquoted(arguments))) : std::string(arguments);
-  if (!is_json_object(call.arguments)) return std::nullopt;
-  return call;
+bool is_name(std::string_view name) {
+  return !name.empty() && strip(name) == name &&
+         std::none_of(name.begin(), name.end(), [](char c) { return static_cast<uint8_t>(c) < 0x20; });
+}
+
+std::optional<std::string> name_of(const CallMembers& call) {
+  if (!call.name || call.name->front() != '"') return std::nullopt;
+  std::string name = unquoted(*call.name);
+  return is_name(name) ? std::optional(std::move(name)) : std::nullopt;
+}
+
+std::optional<std::string> arguments_of(const CallMembers& call) {
+  const std::string_view spelled = call.arguments.value_or("null");
+  if (spelled == "null") return "{}";
+  std::string arguments(spelled.front() == '"' ? strip(unquoted(spelled)) : spelled);
+  return is_json_object(arguments) ? std::optional(std::move(arguments)) : std::nullopt;
+}
+
+/// Whether the last member of the object that `text` begins lacks only its value, and is spelled "arguments".
+bool awaits_arguments(std::string_view text) {
+  text = strip(text);
+  if (!text.ends_with(':')) return false;
+  text.remove_suffix(1);
+  return strip(text).ends_with("\"arguments\"");
 }
 
 /// "functions.name:index"
@@ -111,11 +126,6 @@ std::optional<std::string> name_of_kimi_id(std::string_view id) {
   id = id.substr(0, colon);
   if (id.starts_with(kKind)) id.remove_prefix(kKind.size());
   return std::string(id);
-}
-
-bool is_name(std::string_view name) {
-  return !name.empty() && strip(name) == name &&
-         std::none_of(name.begin(), name.end(), [](char c) { return static_cast<uint8_t>(c) < 0x20; });
 }
 
 }  // namespace
@@ -152,15 +162,20 @@ JsonObjectEnd::Progress JsonObjectEnd::push(char c) {
     return Progress::kMore;
   }
   if (depth_ == 0 && c != '{') return Progress::kMalformed;
+  const bool brace = c == '{' || c == '}';
   switch (c) {
     case '"':
       in_string_ = true;
       return Progress::kMore;
     case '{':
     case '[':
-      return ++depth_ > kMaxDepth ? Progress::kMalformed : Progress::kMore;
+      if (depth_ == kMaxDepth) return Progress::kMalformed;
+      braces_ = (braces_ & ~(uint64_t{1} << depth_)) | (uint64_t{brace} << depth_);
+      ++depth_;
+      return Progress::kMore;
     case '}':
     case ']':
+      if (((braces_ >> (depth_ - 1)) & 1) != uint64_t{brace}) return Progress::kMalformed;
       return --depth_ == 0 ? Progress::kEnd : Progress::kMore;
     default:
       break;
@@ -170,22 +185,12 @@ JsonObjectEnd::Progress JsonObjectEnd::push(char c) {
   return kOthers.find(c) == std::string_view::npos ? Progress::kMalformed : Progress::kMore;
 }
 
-void ToolCallReader::reset() {
-  phase_ = tool_call_markers(format_).separator.empty() ? Phase::kIntro : Phase::kHead;
-  head_.clear();
-  intro_.clear();
-  json_.clear();
-  tail_.clear();
-  json_end_ = {};
-  call_ = {};
-}
+ToolCallReader::ToolCallReader(ToolCallFormat format)
+    : format_(format), phase_(tool_call_markers(format).separator.empty() ? Phase::kIntro : Phase::kHead) {}
 
 size_t ToolCallReader::text(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
-    const bool fits = phase_ == Phase::kTail   ? tail(text[i])
-                      : phase_ == Phase::kJson ? json(text[i])
-                                               : head(text[i]);
-    if (!fits) return i;
+    if (!push(text[i])) return i;
   }
   return text.size();
 }
@@ -196,31 +201,116 @@ bool ToolCallReader::separator() {
   return true;
 }
 
-bool ToolCallReader::head(char c) {
-  if (phase_ == Phase::kIntro && c == '{') {
-    phase_ = Phase::kJson;
-    return read_head() && json(c);
+bool ToolCallReader::push(char c) {
+  switch (phase_) {
+    case Phase::kHead:
+    case Phase::kIntro:
+      return head(c);
+    case Phase::kObject:
+      return object(c);
+    case Phase::kArguments:
+      arguments(c);
+      return true;
+    case Phase::kBroken:
+      broken(c);
+      return true;
+    case Phase::kTail:
+      return tail(c);
   }
-  if (format_ == ToolCallFormat::kHermes && !is_space(c)) return false;
+  return false;
+}
+
+bool ToolCallReader::head(char c) {
+  const bool hermes = format_ == ToolCallFormat::kHermes;
+  if (phase_ == Phase::kIntro && c == '{') {
+    if (hermes) {
+      phase_ = Phase::kObject;
+      return object(c);
+    }
+    if (!read_head()) return false;
+    phase_ = Phase::kArguments;
+    arguments(c);
+    return true;
+  }
+  if (hermes && !is_space(c)) return false;
   std::string& text = phase_ == Phase::kHead ? head_ : intro_;
   if (text.size() == kMaxHead) return false;
   text.push_back(c);
   return true;
 }
 
-bool ToolCallReader::json(char c) {
+bool ToolCallReader::object(char c) {
+  // Looked at once only, so that time stays linear: a second member of this name makes the call malformed.
+  const bool opens_arguments = c == '{' && json_end_.depth() == 1 && !json_end_.in_string() && !tried_arguments_ &&
+                               awaits_arguments(object_);
   const auto progress = json_end_.push(c);
   if (progress == JsonObjectEnd::Progress::kMalformed) return false;
-  json_.push_back(c);
-  if (progress == JsonObjectEnd::Progress::kMore) return true;
-  phase_ = Phase::kTail;
-  return read_json();
+  if (opens_arguments) {
+    tried_arguments_ = true;
+    const std::string so_far = object_ + "null}";
+    const auto call = call_members(so_far);
+    if (auto name = call && call->arguments ? name_of(*call) : std::nullopt) {
+      name_ = std::move(*name);
+      arguments_.push_back(c);
+      phase_ = Phase::kArguments;
+      return true;
+    }
+  }
+  object_.push_back(c);
+  return progress == JsonObjectEnd::Progress::kMore || read_object();
+}
+
+void ToolCallReader::arguments(char c) {
+  const int depth_around = format_ == ToolCallFormat::kHermes ? 1 : 0;
+  if (json_end_.push(c) == JsonObjectEnd::Progress::kMalformed) {
+    phase_ = Phase::kBroken;
+    broken(c);
+    return;
+  }
+  arguments_.push_back(c);
+  if (json_end_.depth() == depth_around) phase_ = Phase::kTail;
+}
+
+void ToolCallReader::broken(char c) {
+  if (closes(c)) return;
+  // What seemed to close the call is of the arguments. White space behind it may still be in front of what does.
+  const size_t end = tail_.find_last_not_of(kSpace) + 1;
+  arguments_.append(tail_, 0, end);
+  tail_.erase(0, end);
+  n_closing_ = 0;
+  if (closes(c)) return;
+  arguments_ += std::exchange(tail_, {});
+  arguments_.push_back(c);
 }
 
 bool ToolCallReader::tail(char c) {
-  if (is_space(c)) return true;
+  if (json_end_.depth() > 0) {  // Hermes: members behind the arguments
+    const auto progress = json_end_.push(c);
+    if (progress == JsonObjectEnd::Progress::kMalformed) return false;
+    tail_.push_back(c);
+    if (progress == JsonObjectEnd::Progress::kMore) return true;
+    n_closing_ = closing().size();
+    tail_.clear();
+    return true;
+  }
+  const bool was_open = n_closing_ < closing().size();
+  if (!closes(c)) return false;
+  if (was_open && n_closing_ == closing().size()) tail_.clear();
+  return true;
+}
+
+/// Whether this may stand between the arguments and the marker at the end.
+bool ToolCallReader::closes(char c) {
+  const bool next = n_closing_ < closing().size() && c == closing()[n_closing_];
+  if (!next && !is_space(c)) return false;
+  if (next) ++n_closing_;
   tail_.push_back(c);
-  return format_ == ToolCallFormat::kDeepSeekV3 && kFenceEnd.starts_with(tail_);
+  return true;
+}
+
+std::string_view ToolCallReader::closing() const {
+  if (format_ == ToolCallFormat::kDeepSeekV3) return kFenceEnd;
+  return format_ == ToolCallFormat::kHermes ? "}" : "";
 }
 
 bool ToolCallReader::read_head() {
@@ -230,31 +320,32 @@ bool ToolCallReader::read_head() {
       if (!intro.ends_with(kFenceBegin)) return false;
       intro.remove_suffix(kFenceBegin.size());
       if (!intro.ends_with('\n')) return false;
-      call_.name = strip(intro);
-      return is_name(call_.name);
+      name_ = strip(intro);
+      return is_name(name_);
     case ToolCallFormat::kDeepSeekV31:
-      call_.name = strip(head_);
-      return intro.empty() && is_name(call_.name);
+      name_ = strip(head_);
+      return intro.empty() && is_name(name_);
     case ToolCallFormat::kKimi:
-      call_.id = strip(head_);
-      call_.name = name_of_kimi_id(call_.id).value_or("");
-      return intro.empty() && is_name(call_.name);
+      id_ = strip(head_);
+      name_ = name_of_kimi_id(id_).value_or("");
+      return intro.empty() && is_name(name_);
     case ToolCallFormat::kHermes:
     case ToolCallFormat::kNone:
       break;
   }
-  return true;
+  return false;
 }
 
-bool ToolCallReader::read_json() {
-  if (!json::accept(json_)) return false;
-  if (format_ != ToolCallFormat::kHermes) {
-    call_.arguments = std::move(json_);
-    return true;
-  }
-  auto call = hermes_call(json_);
-  if (!call || !is_name(call->name)) return false;
-  call_ = std::move(*call);
+/// The object of a call whose arguments could not be given as they were written.
+bool ToolCallReader::read_object() {
+  const auto call = call_members(object_);
+  auto name = call ? name_of(*call) : std::nullopt;
+  auto arguments = name ? arguments_of(*call) : std::nullopt;
+  if (!arguments) return false;
+  name_ = std::move(*name);
+  arguments_ = std::move(*arguments);
+  n_closing_ = closing().size();
+  phase_ = Phase::kTail;
   return true;
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "text/answer_parser.h"
 
@@ -16,64 +18,83 @@ struct ToolCallMarkers {
 };
 const ToolCallMarkers& tool_call_markers(ToolCallFormat format);
 
-struct ToolCall {
-  std::string id, name;
-  std::string arguments;  ///< a JSON object
-};
-
-/// Finds the end of a JSON object by its brackets and strings, byte by byte.
+/// Follows a JSON object by its brackets and strings, byte by byte, and finds its end.
 class JsonObjectEnd {
  public:
   enum class Progress { kMore, kEnd, kMalformed };
   static constexpr int kMaxDepth = 64;
 
-  /// Malformed here is what can be seen at once: a byte that no JSON has at this place, too many levels.
+  /// Malformed here is what can be seen at once: a byte that no JSON has at this place, a bracket that closes another one,
+  /// too many levels. Nothing may be pushed behind it, or behind the end.
   Progress push(char c);
   bool in_string() const { return in_string_; }
+  /// How many brackets are open.
+  int depth() const { return depth_; }
 
  private:
+  uint64_t braces_ = 0;  // bit n: the bracket that opened level n is a brace
   int depth_ = 0;
   bool in_string_ = false, escaped_ = false;
 };
 
 /// Reads one call, from the text behind its first marker to that in front of its last.
+///
+/// The call has begun, and is not taken back, when its name is known and its arguments open with a brace; in Hermes' format
+/// also when the object is complete in which the name stands behind the arguments, or arguments that are no object. From
+/// there on the arguments are what the model writes, up to the brace that closes them; where they stop being JSON, up to the
+/// next marker, without white space and what closes the call at their end.
 class ToolCallReader {
  public:
-  explicit ToolCallReader(ToolCallFormat format) : format_(format) { reset(); }
+  explicit ToolCallReader(ToolCallFormat format);
 
   /// Gets ready for the next call.
-  void reset();
-  /// How many bytes can belong to a call; fewer than all: it is malformed there.
+  void reset() { *this = ToolCallReader(format_); }
+  /// How many bytes can belong to the call; fewer than all: it has not begun and never will, or it is over there.
   size_t text(std::string_view text);
-  /// The separator stands here; false: it is malformed.
+  /// The separator stands here; false: this is no place for it.
   bool separator();
   /// Whether the place is inside a string of the JSON, where markers are text.
-  bool in_string() const { return phase_ == Phase::kJson && json_end_.in_string(); }
-  /// Whether nothing is missing but the marker at the end.
-  bool complete() const { return phase_ == Phase::kTail; }
-  /// The call, when it is complete.
-  const ToolCall& call() const { return call_; }
+  bool in_string() const { return phase_ != Phase::kBroken && json_end_.in_string(); }
+  bool begun() const { return phase_ >= Phase::kArguments; }
+  /// Of a call that has begun. The id is the model's own, or empty.
+  const std::string& id() const { return id_; }
+  const std::string& name() const { return name_; }
+  /// The arguments that were not taken yet.
+  std::string take_arguments() { return std::exchange(arguments_, {}); }
+  /// What came behind complete arguments and is not known to close the call.
+  std::string take_tail() { return std::exchange(tail_, {}); }
 
  private:
   enum class Phase {
-    kHead,   ///< in front of the separator
-    kIntro,  ///< behind it, in front of the JSON
-    kJson,
-    kTail,   ///< behind the JSON
+    kHead,    ///< in front of the separator
+    kIntro,   ///< behind it, in front of the JSON
+    kObject,  ///< Hermes: in the object around name and arguments
+    kArguments,
+    kBroken,  ///< in arguments that are no JSON
+    kTail,    ///< behind the arguments
   };
   static constexpr size_t kMaxHead = 512;
 
+  bool push(char c);
   bool head(char c);
-  bool json(char c);
+  bool object(char c);
+  void arguments(char c);
+  void broken(char c);
   bool tail(char c);
+  bool closes(char c);
   bool read_head();
-  bool read_json();
+  bool read_object();
+  std::string_view closing() const;
 
   ToolCallFormat format_;
-  Phase phase_ = Phase::kHead;
-  std::string head_, intro_, json_, tail_;
-  JsonObjectEnd json_end_;
-  ToolCall call_;
+  Phase phase_;
+  std::string head_, intro_, object_;
+  JsonObjectEnd json_end_;           // of the arguments; Hermes: of the object around them
+  bool tried_arguments_ = false;     // of kObject: its member "arguments" was there
+  std::string id_, name_;
+  std::string arguments_;            // not taken yet
+  std::string tail_;                 // behind the arguments; of kBroken: at their end
+  size_t n_closing_ = 0;             // bytes of closing() that were there
 };
 
 }  // namespace mla

@@ -48,6 +48,7 @@ ChoiceDelta Choice::take(std::string text, bool last) {
   if (parser_) {
     if (!text.empty()) add_parts(parser_->push(text), delta);
     if (last) add_parts(parser_->finish(), delta);
+    if (!options_.parallel_calls && n_calls_ > 0 && !parser_->in_call()) only_call_over_ = true;
   } else if (!text.empty()) {
     delta.parts.push_back({.text = std::move(text)});
   }
@@ -61,7 +62,7 @@ ChoiceDelta Choice::take(std::string text, bool last) {
 
 void Choice::add_parts(std::vector<AnswerPart> parts, ChoiceDelta& delta) {
   for (AnswerPart& part : parts) {
-    // Behind an only call everything is dropped, whether it came in the same piece or a later one.
+    // Behind an only call everything is dropped that came in the same piece.
     if (!options_.parallel_calls && n_calls_ > 0 && part.kind != AnswerPart::Kind::kCallArguments) only_call_over_ = true;
     if (only_call_over_) return;
     if (part.kind == AnswerPart::Kind::kCallBegins) ++n_calls_;

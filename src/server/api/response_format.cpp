@@ -78,10 +78,27 @@ class Format : public ResponseFormat {
     return bytes.ok() ? std::move(*bytes) : std::string();
   }
 
+  /// A chunk of which nothing but the part's text differs from the last one, mostly: it is built anew where more does.
+  template <typename Build>
+  std::string framed(size_t index, const AnswerPart& part, Build build) {
+    PartFrame& last = frames_[index];
+    if (!last.frame || last.kind != part.kind || last.call != part.call) {
+      last = {part.kind, part.call, Frame(build({.kind = part.kind, .text = Frame::kMarker, .call = part.call}))};
+    }
+    return last.frame->around(part.text);
+  }
+
   const ResponseHead head_;
   const std::shared_ptr<const Tokenizer> tokenizer_;
-  std::vector<std::vector<TokenRecord>> waiting_;   ///< [n_choices]
-  std::vector<std::optional<Frame>> frames_;        ///< [n_choices]: of chunks with text and nothing else
+  std::vector<std::vector<TokenRecord>> waiting_;  ///< [n_choices]
+
+ private:
+  struct PartFrame {
+    AnswerPart::Kind kind = AnswerPart::Kind::kContent;
+    int64_t call = -1;
+    std::optional<Frame> frame;
+  };
+  std::vector<PartFrame> frames_;  ///< [n_choices]: of the last chunk with text and nothing else
 };
 
 Json bytes_json(const std::string& bytes) {
@@ -105,12 +122,11 @@ class ChatFormat final : public Format {
     append(waiting_[index], std::move(delta.tokens));
     std::vector<std::string> events;
     for (const AnswerPart& part : delta.parts) {
-      if (part.kind != AnswerPart::Kind::kContent || head_.logprobs) {
+      if (part.kind == AnswerPart::Kind::kCallBegins || head_.logprobs) {
         events.push_back(written(chunk(index, delta_json(part), nullptr)));
         continue;
       }
-      if (!frames_[index]) frames_[index].emplace(chunk(index, {{"content", Frame::kMarker}}, nullptr));
-      events.push_back(frames_[index]->around(part.text));
+      events.push_back(framed(index, part, [&](const AnswerPart& with_text) { return chunk(index, delta_json(with_text), nullptr); }));
     }
     return events;
   }
@@ -223,8 +239,7 @@ class CompletionFormat final : public Format {
         events.push_back(written(chunk_of(kText, choice(index, std::move(part.text), take_waiting(index), nullptr))));
         continue;
       }
-      if (!frames_[index]) frames_[index].emplace(chunk_of(kText, choice(index, Frame::kMarker, {}, nullptr)));
-      events.push_back(frames_[index]->around(part.text));
+      events.push_back(framed(index, part, [&](const AnswerPart& with_text) { return chunk_of(kText, choice(index, with_text.text, {}, nullptr)); }));
     }
     return events;
   }

@@ -157,6 +157,38 @@ TEST_F(Ap07StreamEqualsWhole, WithThoughtsAndCalls) {
   }
 }
 
+// Also where the arguments are no JSON, are cut off, or have text behind them: what was streamed cannot be taken back.
+TEST_F(Ap07StreamEqualsWhole, WithCallsOfEveryFormat) {
+  struct Example {
+    ToolCallFormat format;
+    std::string before, between, after;
+  };
+  const std::string begin = "<｜tool▁call▁begin｜>", sep = "<｜tool▁sep｜>", end = "<｜tool▁call▁end｜>";
+  const Example examples[] = {
+      {ToolCallFormat::kDeepSeekV3, begin + "function" + sep + "f\n```json\n", "\n```" + end + begin + "function" + sep + "g\n```json\n", "\n```" + end},
+      {ToolCallFormat::kDeepSeekV31, begin + "f" + sep, end + begin + "g" + sep, end},
+      {ToolCallFormat::kHermes, "<tool_call>\n{\"name\": \"f\", \"arguments\": ", "}\n</tool_call>\n<tool_call>\n{\"name\": \"g\", \"arguments\": ", "}\n</tool_call>"},
+      {ToolCallFormat::kKimi, "<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>", "<|tool_call_end|><|tool_call_begin|>functions.g:1<|tool_call_argument_begin|>", "<|tool_call_end|>"},
+  };
+  const std::string file = R"({"text": "\"\u00e9 \\n{</tool_call>", "n": [1]})";
+  for (const Example& e : examples) {
+    for (const std::string& arguments : {file, std::string("{'a': `bé`}"), std::string("{\"a\": \"b\nc\"}")}) {
+      const std::string text = "So: " + e.before + arguments + e.between + "{}" + e.after;
+      for (size_t cut = 0; cut <= text.size(); ++cut) {
+        Ask ask{.answer = {.tools = e.format}};
+        const auto tokens = bytes_of(text.substr(0, cut));
+        const auto whole = answer(ask, tokens, FinishReason::kLength);
+        ask.stream = true;
+        const Told told = told_by_stream(answer(ask, tokens, FinishReason::kLength)->events);
+        ASSERT_EQ(told, told_whole(whole->response->body)) << "cut " << cut << " of " << text;
+        if (cut < text.size()) continue;
+        EXPECT_EQ(told.content, "So:");
+        EXPECT_EQ(told.calls, (Json{{{"name", "f"}, {"arguments", arguments}}, {{"name", "g"}, {"arguments", "{}"}}}));
+      }
+    }
+  }
+}
+
 TEST_F(Ap07StreamEqualsWhole, OfRandomBytes) {
   std::mt19937 random(7);
   for (int round = 0; round < 300; ++round) {
@@ -262,6 +294,41 @@ TEST_F(Generations, Ap15ChunksComeInOpenAisOrder) {
       EXPECT_TRUE(chunks[i].contains("usage") && chunks[i]["usage"].is_null());
       EXPECT_EQ(chunks[i]["choices"][0]["finish_reason"].is_null(), i < 3);
     }
+  }
+}
+
+TEST_F(Generations, Ap10ArgumentsAreStreamedUnderTheirIndex) {
+  const std::string call = "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>";
+  const auto reply = answer({.stream = true, .answer = {.tools = ToolCallFormat::kHermes}}, bytes_of(call + call), FinishReason::kStop);
+  std::vector<Json> deltas;
+  for (const std::string& event : reply->events) {
+    if (event != "[DONE]") deltas.push_back(Json::parse(event)["choices"][0]["delta"]);
+  }
+  const std::string arguments = "{\"x\": 1}";
+  ASSERT_EQ(deltas.size(), 2 * (1 + arguments.size()) + 2);
+  EXPECT_EQ(deltas.front(), (Json{{"role", "assistant"}, {"content", ""}}));
+  EXPECT_EQ(deltas.back(), Json::object());
+  size_t at = 1;
+  for (int index = 0; index < 2; ++index) {
+    const std::string id = deltas[at]["tool_calls"][0]["id"];
+    EXPECT_TRUE(id.starts_with("call_")) << id;
+    const Json first = {{"index", index}, {"id", id}, {"type", "function"}, {"function", {{"name", "f"}, {"arguments", ""}}}};
+    EXPECT_EQ(deltas[at++], (Json{{"tool_calls", Json::array({first})}}));
+    for (const char c : arguments) {
+      const Json piece = {{"index", index}, {"function", {{"arguments", std::string(1, c)}}}};
+      EXPECT_EQ(deltas[at++], (Json{{"tool_calls", Json::array({piece})}}));
+    }
+  }
+}
+
+TEST_F(Generations, AnOnlyCallEndsTheAnswerWithItsMarker) {
+  const std::string call = "<tool_call>{\"name\": \"f\", \"arguments\": {}}\n</tool_call>";
+  for (const bool parallel : {true, false}) {
+    const auto reply = answer({.answer = {.tools = ToolCallFormat::kHermes}, .parallel_calls = parallel}, bytes_of(call + " more"), FinishReason::kLength);
+    const Json response = Json::parse(reply->response->body);
+    EXPECT_EQ(response["usage"]["completion_tokens"], call.size() + (parallel ? 5 : 0));
+    EXPECT_EQ(response["choices"][0]["finish_reason"], parallel ? "length" : "tool_calls");
+    EXPECT_EQ(told_whole(reply->response->body).content, parallel ? " more" : "");
   }
 }
 
