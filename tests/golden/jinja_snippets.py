@@ -21,7 +21,7 @@ ARITHMETIC = [
     "{{ [1] + [2] }} {{ (1,) + (2,) }}", "{{ [1] + (2,) }}", "{{ 'a' - 'b' }}", "{{ true + true }} {{ +true }} {{ -yes }}", "{{ -n }} {{ --n }} {{ +x }}", "{{ -'a' }}", "{{ undefined_name + 1 }}", "{{ 'x' + undefined_name }}",
     "{{ 10 / 4 }} {{ 10 / 5 }} {{ 3 / 2 }}", "{{ 5 * 2.0 }} {{ 2 - 0.5 }}", "{{ none + 1 }}", "{{ 1 + 1 ~ 2 * 3 }}", "{{ '%s is %d, %5.2f, %-5s|%05d|%x|%r' % (name, n, x, 'ab', 42, 255, 'q') }}", "{{ '%(a)s-%(b)s' % {'a': 1, 'b': 2} }}",
     "{{ '%s' % name }} {{ '%%' % () }}", "{{ '%s %s' % name }}", "{{ '%d' % 'a' }}", "{{ '%s' % (1, 2) }}", "{{ '%e %g %G %+d % d' % (12345.678, 0.0001, 1e20, 5, 5) }}", "{{ '%*d' % (5, 42) }}", "{{ '%.2s|%5.1s|' % ('abc', 'xyz') }}",
-    "{{ -x | abs }} {{ (-x) | abs }}", "{{ 7 | float / 2 }}",
+    "{{ -x | abs }} {{ (-x) | abs }}", "{{ 7 | float / 2 }}", "{{ (-9223372036854775807 - 1) % 3 }} {{ (-9223372036854775807 - 1) // 3 }} {{ 7 // -2 }} {{ -7 % -3 }} {{ 5 % -1 }}",
 ]  # fmt: skip
 
 LOGIC = [
@@ -52,6 +52,8 @@ METHODS = [
     "{{ unicode.upper() }} {{ unicode.lower() }} {{ 'hello wORLD they\\'re'.title() }} {{ 'hELLO w'.capitalize() }} {{ 'aB'.swapcase() }}", "{{ ', '.join(['a', 'b']) }} {{ '-'.join('abc') }} {{ ''.join([]) }}|", "{{ ','.join([1]) }}", "{{ 'abcabc'.find('c') }} {{ 'abcabc'.rfind('c') }} {{ 'abc'.find('z') }} {{ 'éab'.find('b') }} {{ 'abcabc'.count('bc') }} {{ 'abc'.count('') }} {{ 'abc'.index('b') }}", "{{ 'abc'.index('z') }}",
     "{{ 'abc'.center(9, '*') }} {{ 'abc'.center(8) }}| {{ 'ab'.center(7, '.') }} {{ 'ab'.ljust(5, '.') }} {{ 'ab'.rjust(5) }} {{ '-42'.zfill(6) }} {{ '7'.zfill(3) }}", "{{ 'a=b=c'.partition('=') }} {{ 'a=b=c'.rpartition('=') }} {{ 'abc'.partition('=') }}", "{{ 'prefix-x'.removeprefix('prefix-') }} {{ 'x.txt'.removesuffix('.txt') }} {{ 'abc'.removeprefix('z') }}",
     "{{ '12'.isdigit() }} {{ '1a'.isdigit() }} {{ ''.isdigit() }} {{ 'ab'.isalpha() }} {{ 'é1'.isalnum() }} {{ ' \\t'.isspace() }} {{ 'AB'.isupper() }} {{ 'ab1'.islower() }}", "{{ '{} {} {}'.format(1, 'a', none) }} {{ '{1} {0}'.format('x', 'y') }} {{ '{a}'.format(a=5) }} {{ '{{}}'.format() }} {{ '{:>5}|{:<5}|{:^5}|{:05d}|{:.2f}|{:,}|{!r}'.format('a', 'b', 'c', 42, 1.005, 1234567, 'q') }}", "{{ '{0[b]} {0[a][c][0]}'.format(d) }}", "{{ '{} {}'.format(1) }}", "{{ '{'.format() }}", "{{ '{:d}'.format('a') }}", "{{ '%s'.format(1) }}",
+    "{{ '{:d}'.format(1.5) }}", "{{ '{:x}'.format(1.5) }}", "{{ '{:s}'.format(1.5) }}", "{{ '{:s}'.format(1) }}", "{{ '{:x} {:b} {:o} {:X} {:e} {:%}'.format(255, 5, 8, 255, 1.5, 0.25) }}",
+    "{{ 'ab'.center(5, '') }}", "{{ 'ab'.ljust(5, 'xy') }}", "{{ 'ab'.rjust(4, 'é') }}",
 ]  # fmt: skip
 
 FILTERS = [

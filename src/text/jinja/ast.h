@@ -24,6 +24,8 @@ using Body = std::vector<std::unique_ptr<const Statement>>;
 
 /// A variable's name, as an index into Program::names.
 using NameId = uint32_t;
+/// The names that the language itself gives values to: the first of every program's.
+enum SpecialName : NameId { kLoopName, kCallerName, kVarargsName, kKwargsName };
 
 struct Argument {
   std::string name;

@@ -13,6 +13,9 @@ namespace mla::jinja {
 /// The names of a template's variables.
 class NameTable {
  public:
+  NameTable() {
+    for (const char* name : {"loop", "caller", "varargs", "kwargs"}) id(name);  // SpecialName
+  }
   NameId id(const std::string& name);
   void mark_read(NameId id) { is_read_[id] = true; }
   std::vector<std::string> take_names() { return std::move(names_); }

@@ -134,6 +134,7 @@ CallArguments Interpreter::arguments(const ArgumentList& list) {
     throw Failure(
         fmt::format("{} keyword arguments, expected at most {}", given.keyword.size(), kMaxKeywords));
   }
+  heap_.charge_steps(given.keyword.size() * given.keyword.size() / 16);
   for (size_t i = 0; i < given.keyword.size(); ++i) {
     if (given.find(given.keyword[i].first) != &given.keyword[i].second)
       throw Failure(fmt::format("keyword argument repeated: {}", given.keyword[i].first));

@@ -122,7 +122,9 @@ Value filter_round(Heap&, const Value& input, const CallArguments& arguments) {
     const double rounded = digits >= 0
                                ? std::stod(fmt::format("{:.{}f}", input.real, static_cast<int>(digits)))
                                : std::nearbyint(input.as_real() * scale) / scale;
-    return input.is_integral() ? Value::of(static_cast<int64_t>(rounded)) : Value::of(rounded);
+    if (!input.is_integral()) return Value::of(rounded);
+    if (std::abs(rounded) >= 9.2e18) throw Failure("round: the number is beyond 64 bits");
+    return Value::of(static_cast<int64_t>(rounded));
   }
   const double scaled = input.as_real() * scale;
   return Value::of((how == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);

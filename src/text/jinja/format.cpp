@@ -148,6 +148,7 @@ class PercentFormat {
       : heap_(heap), format_(format), reader_(format.bytes), arguments_(arguments), out_(heap) {}
 
   Value run() {
+    heap_.charge_steps(format_.bytes.size() / 8);
     while (!reader_.done()) {
       const size_t literal = std::min(reader_.rest().find('%'), reader_.rest().size());
       out_.append(format_, reader_.at(), reader_.at() + literal);
@@ -278,6 +279,7 @@ class BraceFormat {
 
   Value run() {
     const std::string_view text = format_.bytes;
+    heap_.charge_steps(text.size() / 8);
     for (size_t at = 0; at < text.size();) {
       const size_t brace = std::min(text.find_first_of("{}", at), text.size());
       out_.append(format_, at, brace);
@@ -312,11 +314,13 @@ class BraceFormat {
       name = name.substr(0, mark);
     }
     const Value value = lookup(name);
-    if (conversion == 0 && value.is_number() && !value.is(Kind::kBool))
-      return append_number(out_, spec, value);
-    if (spec.type != 0 && spec.type != 's')
+    const bool number = conversion == 0 && value.is_number() && !value.is(Kind::kBool);
+    // The types of format() that are for other values.
+    const std::string_view other_types = !number ? "dbeEfFgGoxX%" : value.is(Kind::kFloat) ? "sdboxX" : "s";
+    if (spec.type != 0 && other_types.find(spec.type) != std::string_view::npos)
       throw Failure(
           fmt::format("Unknown format code '{}' for object of type '{}'", spec.type, type_name(value)));
+    if (number) return append_number(out_, spec, value);
     TextBuilder text(heap_);
     if (conversion == 'r') {
       append_repr(text, value);

@@ -46,6 +46,7 @@ class Interpreter::Block {
 
 Value Interpreter::lookup(NameId id) {
   for (const Scope* s = scope_; s != nullptr; s = s->outer) {
+    heap_.charge_steps(s->values.size() / 32);
     for (const auto& [name, value] : s->values) {
       if (name == id) return value;
     }
@@ -62,6 +63,7 @@ Value Interpreter::lookup(NameId id) {
 }
 
 void Interpreter::store(NameId id, Value value) {
+  heap_.charge_steps(scope_->values.size() / 32);
   for (auto& [name, old] : scope_->values) {
     if (name == id) {
       old = value;
@@ -130,9 +132,6 @@ std::vector<Value> Interpreter::loop_items(const For& node) {
 Interpreter::Flow Interpreter::run_node(const For& node) {
   const Position at = at_;
   const Value loop = heap_.loop(loop_items(node));
-  const auto loop_name = std::find(program_.names.begin(), program_.names.end(), "loop");
-  const bool tells = loop_name != program_.names.end();
-  const auto loop_id = static_cast<NameId>(loop_name - program_.names.begin());
   if (loop.loop->items.empty()) {
     const Block block(*this);
     return execute(node.otherwise);
@@ -141,7 +140,7 @@ Interpreter::Flow Interpreter::run_node(const For& node) {
     const Block block(*this);
     at_ = at;
     heap_.charge_steps();
-    if (tells) store(loop_id, loop);
+    if (program_.is_read[kLoopName]) store(kLoopName, loop);
     assign(node.target, loop.loop->items[i]);
     if (execute(node.body) == Flow::kBreak) break;
   }
@@ -275,20 +274,17 @@ Value Interpreter::call_macro(const Macro& macro, CallArguments given) {
     throw Failure(fmt::format("macro '{}' takes not more than {} argument(s)", definition.name,
                               definition.parameters.size()));
   }
-  const auto bind_special = [&](bool used, std::string_view name, const auto& make) {
-    if (used) set(name, make());
-  };
-  bind_special(definition.uses_caller && !takes_caller, "caller",
-               [&] { return caller.value_or(heap_.undefined("No caller defined")); });
-  bind_special(definition.uses_varargs, "varargs", [&] {
-    return heap_.tuple(
-        {given.positional.begin() + static_cast<std::ptrdiff_t>(n_positional), given.positional.end()});
-  });
-  bind_special(definition.uses_kwargs, "kwargs", [&] {
+  if (definition.uses_caller && !takes_caller)
+    store(kCallerName, caller ? *caller : heap_.undefined("No caller defined"));
+  if (definition.uses_varargs) {
+    const auto rest = given.positional.begin() + static_cast<std::ptrdiff_t>(n_positional);
+    store(kVarargsName, heap_.tuple({rest, given.positional.end()}));
+  }
+  if (definition.uses_kwargs) {
     const Value named = heap_.dict();
     for (const auto& [key, value] : given.keyword) heap_.insert(*named.dict, heap_.string(key), value);
-    return named;
-  });
+    store(kKwargsName, named);
+  }
   for (size_t i = 0; i < values.size(); ++i) {
     const Parameter& p = definition.parameters[i];
     if (!values[i] && p.missing != nullptr) values[i] = evaluate(*p.missing);

@@ -132,6 +132,8 @@ Value join_method(Heap& heap, const Text& self, const CallArguments& arguments) 
 template <Align kAlign>
 Value padded(Heap& heap, const Text& self, const CallArguments& arguments) {
   const auto [width, fill] = bind<2>("center", arguments, {"width", "fillchar"}, 1);
+  if (fill && (require_string(*fill).bytes.size() > 4 || count_characters(fill->bytes()) != 1))
+    throw Failure("The fill character must be exactly one character long");
   return pad(heap, self, kAlign, require_integer(*width),
              fill ? std::string_view(require_string(*fill).bytes) : " ");
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "text/jinja/characters.h"
 #include "text/jinja/failure.h"
@@ -21,9 +22,10 @@ namespace {
   throw Failure("an integer beyond 64 bits: templates may not compute with those here");
 }
 
-int64_t floor_divide(int64_t a, int64_t b) {
-  const int64_t quotient = a / b;
-  return a % b != 0 && (a < 0) != (b < 0) ? quotient - 1 : quotient;
+/// Quotient and rest, rounded down as Python does; b is neither 0 nor -1.
+std::pair<int64_t, int64_t> floor_divide(int64_t a, int64_t b) {
+  const int64_t quotient = a / b, rest = a % b;
+  return rest != 0 && (a < 0) != (b < 0) ? std::pair(quotient - 1, rest + b) : std::pair(quotient, rest);
 }
 
 double floor_modulo(double a, double b) {
@@ -61,8 +63,7 @@ Value integers(BinaryOperator op, int64_t a, int64_t b) {
     case BinaryOperator::kModulo:
       if (b == 0) throw Failure("integer division or modulo by zero");
       if (b == -1) return op == BinaryOperator::kModulo ? Value::of(int64_t{0}) : negative(Value::of(a));
-      result = floor_divide(a, b);
-      return Value::of(op == BinaryOperator::kFloorDivide ? result : a - result * b);
+      return Value::of(op == BinaryOperator::kFloorDivide ? floor_divide(a, b).first : floor_divide(a, b).second);
     case BinaryOperator::kPower:
       if (b >= 0) return Value::of(integer_power(a, b));
       if (a == 0) throw Failure("0.0 cannot be raised to a negative power");

@@ -150,6 +150,7 @@ std::vector<Value> split_from_right(Heap& heap, const Text& text, const Text& se
 }
 
 std::vector<Value> split_at_space(Heap& heap, const Text& text, int64_t most) {
+  heap.charge_steps(text.bytes.size() / 8);
   std::vector<Value> words;
   const std::string_view bytes = text.bytes;
   for (size_t at = 0;;) {
@@ -186,6 +187,7 @@ std::vector<Value> split_at_space_from_right(Heap& heap, const Text& text, int64
 }
 
 std::vector<Value> split_lines(Heap& heap, const Text& text, bool keep_ends) {
+  heap.charge_scan(text.bytes.size());
   std::vector<Value> lines;
   const std::string_view bytes = text.bytes;
   size_t begin = 0;

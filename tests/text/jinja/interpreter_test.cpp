@@ -1,5 +1,6 @@
 #include "text/jinja/interpreter.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -41,6 +42,15 @@ std::string message(const std::string& source) {
   const Json messages = Json::array();
   const auto chat = parsed->render({.messages = messages});
   return chat.ok() ? "no error: " + chat->text : chat.error().message;
+}
+
+// Where Python goes on with integers of any size.
+TEST(Interpreter, RefusesIntegersBeyond64Bits) {
+  for (const char* expression : {"9223372036854775807 + 1", "-9223372036854775807 - 2", "4611686018427387904 * 2", "2 ** 63", "-(-9223372036854775807 - 1)",
+                                 "(-9223372036854775807 - 1) // -1", "(-9223372036854775807 - 1) | abs", "9223372036854775807 | round(-1)", "'9223372036854775808' | int",
+                                 "1e19 | int"}) {
+    EXPECT_NE(message(fmt::format("{{{{ {} }}}}", expression)).find("64 bits"), std::string::npos) << message(fmt::format("{{{{ {} }}}}", expression));
+  }
 }
 
 TEST(Interpreter, SaysWhereAndWhatWasWrong) {
