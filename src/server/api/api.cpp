@@ -48,22 +48,6 @@ void Api::stop_accepting() {
   stopping_ = true;
 }
 
-size_t Api::n_active() const {
-  const std::lock_guard lock(mutex_);
-  return active_.size();
-}
-
-void Api::abort_all(const ApiError& error) {
-  std::vector<std::shared_ptr<Generation>> all;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [key, weak] : active_) {
-      if (auto g = weak.lock()) all.push_back(std::move(g));
-    }
-  }
-  for (const auto& g : all) g->abort(error);
-}
-
 void Api::watch_deadlines() {
   deadline_timer_.expires_after(std::chrono::seconds(1));
   deadline_timer_.async_wait([this](const boost::system::error_code& error) {
@@ -71,6 +55,7 @@ void Api::watch_deadlines() {
     std::vector<std::shared_ptr<Generation>> late;
     {
       const std::lock_guard lock(mutex_);
+      std::erase_if(active_, [](const auto& entry) { return entry.second.expired(); });  // ended by a fault
       for (const auto& [key, weak] : active_) {
         auto g = weak.lock();
         if (g != nullptr && Clock::now() - g->arrived() > options_.request_timeout) late.push_back(std::move(g));
@@ -146,7 +131,7 @@ void Api::run(const ServedModel& model, ApiResult<GenerationPlan> plan, Clock::t
     const std::lock_guard lock(mutex_);
     active_.erase(&done);
   });
-  {
+  if (options_.request_timeout.count() > 0) {
     const std::lock_guard lock(mutex_);
     active_.insert_or_assign(generation.get(), generation);
   }
@@ -222,12 +207,18 @@ void Api::tokenize(Request request, ReplyPtr reply) {
     if (!parsed.ok()) return to->send(error_response(parsed.error()));
     const Tokenizer& tokenizer = *model->tokenizer;
     const auto ids = tokenizer.encode(parsed->text, {.add_bos = parsed->add_special && tokenizer.add_bos(), .parse_special = parsed->parse_special});
-    Json tokens = Json::array();
+    // Written at once: a document of millions of tokens would take many times the memory of its text.
+    std::string tokens;
     for (const int32_t id : ids) {
+      if (!tokens.empty()) tokens += ',';
+      if (!parsed->with_pieces) {
+        tokens += std::to_string(id);
+        continue;
+      }
       auto piece = tokenizer.token_bytes(id, true);
-      tokens.push_back(parsed->with_pieces ? Json({{"id", id}, {"piece", piece.ok() ? *piece : std::string()}}) : Json(id));
+      tokens += fmt::format(R"({{"id":{},"piece":{}}})", id, written(piece.ok() ? std::move(*piece) : std::string()));
     }
-    send_json(*to, {{"tokens", std::move(tokens)}, {"count", ids.size()}, {"max_model_len", model->n_context}});
+    to->send({.body = fmt::format(R"({{"tokens":[{}],"count":{},"max_model_len":{}}})", tokens, ids.size(), model->n_context)});
   });
 }
 

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "server/api/api_error.h"
-#include "server/api/json_body.h"
+#include "server/api/response_format.h"
 
 namespace mla::server {
 namespace {
@@ -53,6 +53,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
       if (!id.ok()) return refuse(api_error(id.error()));
       ids_.push_back(*id);
     }
+    if (closed_) cancel();  // before the ids were known
   }
 
  private:
@@ -66,18 +67,22 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   }
   void leave() {
     const std::lock_guard lock(mutex_);
+    closed_ = true;
+    cancel();
+  }
+  void cancel() {
     for (const EngineLoop::Id id : ids_) loop_.cancel(id);
   }
   void refuse(const ApiError& error) {
     over_ = true;
-    for (const EngineLoop::Id id : ids_) loop_.cancel(id);
+    cancel();
     metrics_.request_rejected(rejection_of(error));
     reply_->send(error_response(error));
   }
   void fail(const ApiError& error) {
     over_ = true;
-    for (const EngineLoop::Id id : ids_) loop_.cancel(id);
-    report(error.status == 503 ? Ending::kCancelled : Ending::kError);
+    cancel();
+    report(closed_ ? Ending::kCancelled : Ending::kError);
     reply_->send(error_response(error));
   }
   void answer() {
@@ -91,7 +96,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
     const Json response = {{"object", "list"}, {"data", std::move(data)}, {"model", plan_.model},
                            {"usage", {{"prompt_tokens", n_tokens_}, {"total_tokens", n_tokens_}}}};
     report(Ending::kStop);
-    reply_->send({.body = response.dump()});
+    reply_->send({.body = written(response)});
   }
   void report(Ending ending) {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - plan_.arrived).count();
@@ -108,7 +113,7 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
   std::vector<EngineLoop::Id> ids_;
   size_t n_open_;
   int64_t n_tokens_ = 0, n_cached_ = 0;
-  bool over_ = false;
+  bool over_ = false, closed_ = false;
 };
 
 }  // namespace

@@ -17,6 +17,12 @@ namespace {
 
 constexpr const char* kTemplate = "{% for m in messages %}{{ m.content }}{% endfor %}";
 
+/// A reply whose client is gone already.
+class GoneReply : public FakeReply {
+ public:
+  void on_closed(std::function<void()> callback) override { callback(); }
+};
+
 class ApiTest : public testing::Test {
  protected:
   explicit ApiTest(ApiOptions options = {.model_name = "tiny"}) : api(std::move(options), metrics, log) {}
@@ -79,7 +85,6 @@ TEST_F(ApiTest, AnswersFromBeginningToEnd) {
   EXPECT_EQ(request.sampling.seed, 3U);
   loop.play(1, bytes_of("yes"), FinishReason::kLength);
   EXPECT_EQ(body_of(reply)["choices"][0]["message"]["content"], "yes");
-  EXPECT_EQ(api.n_active(), 0U);
 }
 
 TEST_F(ApiTest, ChoicesDrawWithSeedsOfTheirOwn) {
@@ -89,7 +94,6 @@ TEST_F(ApiTest, ChoicesDrawWithSeedsOfTheirOwn) {
   EXPECT_EQ(loop.jobs.at(1).request.sampling.seed, ~uint64_t{0});
   EXPECT_EQ(loop.jobs.at(2).request.sampling.seed, 0U);
   EXPECT_EQ(loop.jobs.at(3).request.sampling.seed, 1U);
-  api.abort_all(not_available("over", 1));
 }
 
 TEST_F(ApiTest, Ap03APromptThatIsTooLongIsToldWithCounts) {
@@ -121,7 +125,10 @@ TEST_F(ApiTest, IdsOutsideTheVocabularyAreRefused) {
 
 TEST_F(ApiTest, TokenizesAndBack) {
   api.ready(loop);
-  EXPECT_EQ(body_of(call(&Api::tokenize, R"({"content": "ab"})"))["tokens"], (Json{'a', 'b'}));
+  EXPECT_EQ(body_of(call(&Api::tokenize, R"({"content": "ab"})")), (Json{{"tokens", {'a', 'b'}}, {"count", 2}, {"max_model_len", 1000}}));
+  EXPECT_EQ(body_of(call(&Api::tokenize, R"({"content": ""})"))["tokens"], Json::array());
+  EXPECT_EQ(body_of(call(&Api::tokenize, R"({"content": "\"\u00e9", "with_pieces": true})"))["tokens"],
+            (Json{{{"id", '"'}, {"piece", "\""}}, {{"id", 0xC3}, {"piece", "\uFFFD"}}, {{"id", 0xA9}, {"piece", "\uFFFD"}}}));
   EXPECT_EQ(body_of(call(&Api::tokenize, R"({"prompt": "ab", "with_pieces": true})"))["tokens"][1], (Json{{"id", 'b'}, {"piece", "b"}}));
   EXPECT_EQ(body_of(call(&Api::detokenize, R"({"tokens": [97, 98]})"))["content"], "ab");
 }
@@ -141,6 +148,29 @@ TEST_F(ApiTest, EmbedsEveryInputWithLengthOne) {
   EXPECT_EQ(response["data"][1]["index"], 1);
   EXPECT_EQ(response["data"][0]["embedding"], "mpkZP83MTD8=");  // 0.6, 0.8
   EXPECT_EQ(response["usage"]["prompt_tokens"], 3);
+}
+
+TEST_F(ApiTest, EmbeddingsThatAreNotWantedAnyMoreAreCancelled) {
+  api.ready(loop);
+  const auto reply = call(&Api::embeddings, R"({"input": ["a", "b"]})", 2);
+  reply->closed();
+  EXPECT_EQ(loop.cancelled, (std::vector<EngineLoop::Id>{1, 2}));
+  for (const EngineLoop::Id id : {1, 2}) loop.finish(id, FinishReason::kCancelled);
+  EXPECT_NE(metrics.text().find("mla_requests_total{finish_reason=\"cancelled\"} 1"), std::string::npos);
+  // Before its jobs were known.
+  auto gone = std::make_shared<GoneReply>();
+  api.embeddings({.method = "POST", .body = R"({"input": "a"})"}, gone);
+  wait_for([&] { return loop.n_submitted == 3; });
+  api.join();
+  EXPECT_EQ(loop.cancelled.back(), 3);
+}
+
+TEST_F(ApiTest, EmbeddingsThatFailAreNoCancellations) {
+  api.ready(loop);
+  const auto reply = call(&Api::embeddings, R"({"input": "a"})", 1);
+  loop.finish(1, FinishReason::kNone, Error::resource("no memory"));
+  EXPECT_EQ(reply->response->status, 503);
+  EXPECT_NE(metrics.text().find("mla_requests_total{finish_reason=\"error\"} 1"), std::string::npos);
 }
 
 TEST_F(ApiTest, PrefixesBelongToAKey) {
@@ -176,7 +206,7 @@ class WithDeadline : public ApiTest {
 TEST_F(WithDeadline, AnAnswerThatTakesTooLongIsGivenUp) {
   api.ready(loop);
   const auto reply = call(&Api::completions, R"({"prompt": "x"})", 1);
-  wait_for([&] { return api.n_active() == 0; });
+  wait_for([&] { return reply->answered.load(); });
   EXPECT_EQ(reply->response->status, 504);
   EXPECT_EQ(loop.cancelled.size(), 1U);
 }
