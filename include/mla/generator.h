@@ -51,7 +51,7 @@ struct GeneratedToken {
 
 /// A prompt, as text or as ids, and what is wanted of its continuation.
 struct GenerationRequest {
-  std::string prompt;               ///< tokenised as LanguageModel::tokenize does
+  std::string prompt;               ///< tokenised as LanguageModel::tokenize does; an empty one is BOS alone
   std::vector<int32_t> prompt_ids;  ///< used instead when not empty
   /// The answer begins a text of its own and does not continue the prompt's: set it for tokenize_chat(). Some
   /// tokenizers put a space in front of a text, which is then left out. An empty prompt implies it.

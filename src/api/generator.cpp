@@ -10,6 +10,7 @@
 #include "api/language_model_impl.h"
 #include "engine/disk_tier.h"
 #include "engine/engine.h"
+#include "text/prompt.h"
 #include "text/stream_decoder.h"
 
 namespace mla {
@@ -135,7 +136,8 @@ Result<GenerationId> Generator::submit(GenerationRequest request) try {
   if (!request.prompt_ids.empty()) {
     r.prompt = std::move(request.prompt_ids);
   } else {
-    MLA_ASSIGN(r.prompt, impl_->model.tokenize(request.prompt));
+    MLA_ASSIGN(const auto of_prompt, impl_->model.impl_->tokenizer());
+    MLA_ASSIGN(r.prompt, encode_prompt(*of_prompt, request.prompt));
   }
   auto generation = std::make_shared<Generation>();
   generation->on_text = std::move(request.on_text);

@@ -6,7 +6,6 @@
 
 #include "api/backend.h"
 #include "api/language_model_impl.h"
-#include "text/tokenizer.h"
 
 namespace mla {
 namespace {
@@ -17,12 +16,13 @@ CacheShape cache_shape(const Config& c) {
   return {c.n_layers, c.n_heads, c.n_kv_heads, c.d_head, c.d_head, 0, 0};
 }
 
-Error no_tokenizer(const Model& model) {
-  return Error::usage("the checkpoint " + model.checkpoint().path.string() +
+}  // namespace
+
+Result<std::shared_ptr<const Tokenizer>> LanguageModel::Impl::tokenizer() const {
+  if (model->tokenizer() != nullptr) return model->tokenizer();
+  return Error::usage("the checkpoint " + model->checkpoint().path.string() +
                       " has no tokenizer: give token ids, or put tokenizer.json beside config.json");
 }
-
-}  // namespace
 
 Result<LanguageModel> LanguageModel::open(const std::filesystem::path& path,
                                           const LanguageModelOptions& options) try {
@@ -53,8 +53,7 @@ const LanguageModelInfo& LanguageModel::info() const {
 }
 
 Result<std::vector<int32_t>> LanguageModel::tokenize(std::string_view text) const try {
-  const auto& tokenizer = impl_->model->tokenizer();
-  if (tokenizer == nullptr) return no_tokenizer(*impl_->model);
+  MLA_ASSIGN(const auto tokenizer, impl_->tokenizer());
   return tokenizer->encode(text, {.add_bos = tokenizer->add_bos()});
 } catch (const std::bad_alloc&) {
   return Error::resource("not enough memory for the text's tokens");
@@ -62,8 +61,7 @@ Result<std::vector<int32_t>> LanguageModel::tokenize(std::string_view text) cons
 
 Result<std::vector<int32_t>> LanguageModel::tokenize_chat(
     const std::vector<ConversationMessage>& messages) const try {
-  const auto& tokenizer = impl_->model->tokenizer();
-  if (tokenizer == nullptr) return no_tokenizer(*impl_->model);
+  MLA_ASSIGN(const auto tokenizer, impl_->tokenizer());
   if (!impl_->chat_template)
     return Error::usage("the checkpoint has no chat template: give its tokenizer a text, not messages");
   const Result<ChatTemplate>& chat_template = *impl_->chat_template;
@@ -80,8 +78,7 @@ Result<std::vector<int32_t>> LanguageModel::tokenize_chat(
 }
 
 Result<std::string> LanguageModel::detokenize(std::span<const int32_t> ids) const try {
-  const auto& tokenizer = impl_->model->tokenizer();
-  if (tokenizer == nullptr) return no_tokenizer(*impl_->model);
+  MLA_ASSIGN(const auto tokenizer, impl_->tokenizer());
   return tokenizer->decode({ids.begin(), ids.end()});
 } catch (const std::bad_alloc&) {
   return Error::resource("not enough memory for the tokens' text");
