@@ -7,7 +7,6 @@
 
 #include <csignal>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -21,13 +20,6 @@ namespace fs = std::filesystem;
 
 std::span<const std::byte> as_bytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
-}
-
-std::string get(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 int64_t files_in(const fs::path& folder) {
@@ -44,7 +36,7 @@ TEST(FileWriter, TheFileAppearsWhenItIsComplete) {
   ASSERT_TRUE((*writer).append(as_bytes("def")).ok());
   EXPECT_EQ((*writer).bytes_written(), 6U);
   ASSERT_TRUE((*writer).finish().ok());
-  EXPECT_EQ(get(path), "abcdef");
+  EXPECT_EQ(test::read_file(path), "abcdef");
   EXPECT_EQ(files_in(folder), 1);
 }
 
@@ -58,7 +50,7 @@ TEST(FileWriter, WithoutFinishTheOldFileStaysAndNothingElse) {
     ASSERT_TRUE(moved.append(as_bytes("half of the new on")).ok());
     EXPECT_EQ(files_in(folder), 2);
   }
-  EXPECT_EQ(get(folder / "out"), "old");
+  EXPECT_EQ(test::read_file(folder / "out"), "old");
   EXPECT_EQ(files_in(folder), 1);
 }
 

@@ -4,9 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <fstream>
 #include <limits>
-#include <sstream>
 
 #include "io/gguf_file.h"
 #include "support/gguf_builder.h"
@@ -17,13 +15,6 @@ namespace {
 
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
-
-std::string file_text(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 /// Deterministic bytes for tensor `t`.
 std::vector<std::byte> data_of(const GgufTensor& tensor, size_t t) {
@@ -153,7 +144,7 @@ TEST(GgufWriter, WritesTheBytesOfAnIndependentBuilder) {
   }
   std::string want = builder.bytes();
   want.resize((want.size() + 31) / 32 * 32);  // the writer pads after the last tensor too
-  EXPECT_EQ(file_text(path), want);
+  EXPECT_EQ(test::read_file(path), want);
 }
 
 TEST(GgufWriter, RefusesWhatNoFileCanHold) {

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -295,16 +294,8 @@ std::set<std::string> exposed_names() {
   return names;
 }
 
-std::string read_source(const std::string& path) {
-  std::ifstream file(test::source_dir() / path);
-  EXPECT_TRUE(file) << path;
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 TEST(Dashboard, IsJsonAndAsksOnlyForMetricsThatExist) {
-  const Json dashboard = Json::parse(read_source("deploy/grafana/mla.json"), nullptr, /*allow_exceptions=*/false);
+  const Json dashboard = Json::parse(test::read_file(test::source_dir() / "deploy/grafana/mla.json"), nullptr, /*allow_exceptions=*/false);
   ASSERT_TRUE(dashboard.is_object());
   const std::set<std::string> exposed = exposed_names();
   std::set<std::string> asked;
@@ -329,12 +320,12 @@ TEST(Dashboard, IsJsonAndAsksOnlyForMetricsThatExist) {
 }
 
 TEST(Operations, DocumentsEveryMetricAndNoOther) {
-  const std::string page = read_source("docs/operations.md");
+  const std::string page = test::read_file(test::source_dir() / "docs/operations.md");
   const auto metrics = make();
   const Exposition e(metrics.text());
   for (const auto& [name, kind] : e.types()) EXPECT_THAT(page, HasSubstr("`" + name)) << kind;
   const std::set<std::string> exposed = exposed_names();
-  const std::string rules = read_source("deploy/prometheus/alerts.yml");
+  const std::string rules = test::read_file(test::source_dir() / "deploy/prometheus/alerts.yml");
   for (const std::string& text : {page, rules}) {
     for (const std::string& name : names_in(text)) {
       if (exposed.contains(name + "_count") || name == "mla_server") continue;

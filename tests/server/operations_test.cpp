@@ -3,10 +3,8 @@
 
 #include <algorithm>
 #include <cctype>
-#include <fstream>
 #include <regex>
 #include <set>
-#include <sstream>
 #include <string>
 
 #include "support/command.h"
@@ -19,14 +17,6 @@ namespace {
 
 using ::testing::Contains;
 using Names = std::set<std::string>;
-
-std::string read_source(const std::string& path) {
-  std::ifstream file(test::source_dir() / path);
-  EXPECT_TRUE(file) << path;
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 /// The first group of every match.
 Names all_matches(const std::string& text, const std::string& form) {
@@ -46,7 +36,7 @@ Names serve_flags() {
 TEST(Operations, NamesEveryFlagOfTheServerAndNoOther) {
   const Names flags = serve_flags();
   ASSERT_GT(flags.size(), 10U);
-  const Names named = all_matches(read_source("docs/operations.md"), R"(`(--[a-z][a-z-]*))");
+  const Names named = all_matches(test::read_file(test::source_dir() / "docs/operations.md"), R"(`(--[a-z][a-z-]*))");
   for (const std::string& flag : named) EXPECT_THAT(flags, Contains(flag)) << "the guide names a flag that `mla serve` does not have";
   for (const std::string& flag : flags) {
     if (Names{"--help", "--quiet", "--plain", "--no-color", "--config", "--print-config"}.contains(flag)) continue;  // every subcommand's: docs/cli.md
@@ -62,7 +52,7 @@ TEST(Operations, UnitsAndImagesSetOnlyWhatTheServerReads) {
     variables.insert(name);
   }
   for (const char* path : {"deploy/systemd/mla.service", "deploy/docker/Dockerfile", "docs/operations.md"}) {
-    const Names used = all_matches(read_source(path), R"(\b(MLA_[A-Z_]+)=)");
+    const Names used = all_matches(test::read_file(test::source_dir() / path), R"(\b(MLA_[A-Z_]+)=)");
     EXPECT_FALSE(used.empty()) << path;
     for (const std::string& name : used) {
       if (name.starts_with("MLA_BUILD_")) continue;  // CMake's

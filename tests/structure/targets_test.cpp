@@ -1,10 +1,8 @@
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
-#include <sstream>
 
 #include "support/paths.h"
 
@@ -15,20 +13,13 @@ namespace {
 
 using Json = nlohmann::json;
 
-std::string read(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 bool is_met(const Json& target) {
   const double best = target["best"], wanted = target["target"];
   return target["better"] == "more" ? best >= wanted : best <= wanted;
 }
 
 TEST(Targets, AreCompleteAndSayWhatTheirFiguresRestOn) {
-  const Json document = Json::parse(read(test::source_dir() / "bench" / "targets.json"), nullptr, false);
+  const Json document = Json::parse(test::read_file(test::source_dir() / "bench" / "targets.json"), nullptr, false);
   ASSERT_FALSE(document.is_discarded());
   std::set<std::string> ids;
   ASSERT_FALSE(document["targets"].empty());
@@ -50,7 +41,7 @@ TEST(Targets, AreCompleteAndSayWhatTheirFiguresRestOn) {
 }
 
 TEST(Targets, AreLinkedFromThePerformanceLog) {
-  EXPECT_NE(read(test::source_dir() / "docs" / "performance-log.md").find("../bench/targets.json"), std::string::npos);
+  EXPECT_NE(test::read_file(test::source_dir() / "docs" / "performance-log.md").find("../bench/targets.json"), std::string::npos);
 }
 
 }  // namespace

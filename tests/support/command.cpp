@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <thread>
 
 #include "support/paths.h"
@@ -20,13 +19,6 @@ namespace mla::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string read_all(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 [[noreturn]] void execute(const std::string& program, const std::vector<std::string>& arguments) {
   std::vector<char*> argv = {const_cast<char*>(program.c_str())};
@@ -72,7 +64,7 @@ CommandResult run_command(const std::string& program, const std::vector<std::str
   }
   int status = 0;
   waitpid(child, &status, 0);
-  return {exit_code_of(status), read_all(folder / "out"), read_all(folder / "err")};
+  return {exit_code_of(status), read_file(folder / "out"), read_file(folder / "err")};
 }
 
 std::string run_on_terminal(const std::string& program, const std::vector<std::string>& arguments, const std::string& typed) {

@@ -3,6 +3,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
 #include <vector>
 
 namespace mla::test {
@@ -17,6 +20,12 @@ fs::path shared_file(const std::string& relative) {
   const fs::path root = named != nullptr ? fs::path(named) : source_dir().parent_path() / "shared";
   const fs::path file = root / relative;
   return fs::exists(file) ? file : fs::path();
+}
+
+std::string read_file(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::runtime_error("cannot open " + path.string());
+  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 fs::path temp_dir(const std::string& name) {

@@ -12,6 +12,8 @@ std::filesystem::path golden(const std::string& relative);
 /// A file of the reading room (`../shared` beside the repository, or the folder that MLA_SHARED names); empty when it is not
 /// there, so that a test skips with a message.
 std::filesystem::path shared_file(const std::string& relative);
+/// All bytes of a file. Throws when it cannot be read.
+std::string read_file(const std::filesystem::path& path);
 /// A fresh empty folder below the system's temporary folder, removed when the process ends.
 std::filesystem::path temp_dir(const std::string& name);
 

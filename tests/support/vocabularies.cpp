@@ -1,8 +1,6 @@
 #include "support/vocabularies.h"
 
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 #include <stdexcept>
 
@@ -13,12 +11,6 @@ namespace mla::test {
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string read_file(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw std::runtime_error("cannot open " + path.string());
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 template <typename T>
 T value_or_throw(Result<T> result) {

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -90,8 +89,7 @@ TEST(ChatTemplate, RendersToolsAndTurnsAsJinjaDoes) {
   ASSERT_EQ(golden.at("templates").size(), 12U);
   for (const auto& entry : golden.at("templates")) {
     const std::string name = entry.at("name");
-    std::ifstream in(test::golden("text/chat/" + name + ".jinja"));
-    const std::string source{std::istreambuf_iterator<char>(in), {}};
+    const std::string source = test::read_file(test::golden("text/chat/" + name + ".jinja"));
     const auto parsed = ChatTemplate::parse(source);
     ASSERT_TRUE(parsed.ok()) << name << ": " << parsed.error().message;
     for (const auto& c : entry.at("cases")) {
@@ -118,8 +116,7 @@ TEST(ChatTemplate, MarksPeoplesTextInEveryTemplate) {
   const std::string mine = "\uE000mine\uE000";
   const Json messages = {{{"role", "user"}, {"content", mine}}, {{"role", "assistant"}, {"content", mine}}, {{"role", "user"}, {"content", mine}}};
   for (const auto& entry : golden.at("templates")) {
-    std::ifstream in(test::golden("text/chat/" + entry.at("name").get<std::string>() + ".jinja"));
-    const std::string source{std::istreambuf_iterator<char>(in), {}};
+    const std::string source = test::read_file(test::golden("text/chat/" + entry.at("name").get<std::string>() + ".jinja"));
     const auto chat = ChatTemplate::parse(source)->render({.messages = messages, .bos_token = "<s>", .eos_token = "</s>"});
     ASSERT_TRUE(chat.ok()) << chat.error().message;
     ASSERT_EQ(chat->foreign.size(), 3U) << entry.at("name");
@@ -191,8 +188,7 @@ TEST(ChatTemplate, PassesArgumentsButNotTheOnesThatItHasAlready) {
 }
 
 TEST(ChatTemplate, RendersOnSeveralThreadsAtOnce) {
-  std::ifstream in(test::golden("text/chat/hermes.jinja"));
-  const std::string source{std::istreambuf_iterator<char>(in), {}};
+  const std::string source = test::read_file(test::golden("text/chat/hermes.jinja"));
   const ChatTemplate shared = ChatTemplate::parse(source).value();
   const Json messages = user("hi");
   const std::string want = shared.render({.messages = messages})->text;
@@ -331,6 +327,21 @@ TEST(ChatTemplateLimits, CountWorkOnLongTexts) {
   EXPECT_THAT(refusal("{{ 'x'.strip('x' * 1000) }}"), HasSubstr("expected at most 256"));
 }
 
+TEST(ChatTemplateLimits, CountWorkThatGivesNothing) {
+  const std::string loop = "{% for i in range(100000) %}";
+  EXPECT_THAT(refusal("{% set f = '{0}' * 1000000 %}" + loop + "{{ f.format('') }}{% endfor %}"), HasSubstr("does not come to an end"));
+  EXPECT_THAT(refusal("{% set f = '%(a)s' * 1000000 %}" + loop + "{{ f % {'a': ''} }}{% endfor %}"), HasSubstr("does not come to an end"));
+  EXPECT_THAT(refusal("{% set s = ' ' * 10000000 %}" + loop + "{% if s.split() %}{% endif %}{% endfor %}"), HasSubstr("does not come to an end"));
+  EXPECT_THAT(refusal("{% set d = dict(range(2000) | map('string') | batch(2)) %}" + loop + "{{ ''.format(**d) }}{% endfor %}"), HasSubstr("does not come to an end"));
+}
+
+TEST(ChatTemplateLimits, CountWorkAmongManyVariables) {
+  std::string assignments;
+  for (int i = 0; i < 15'000; ++i) assignments += "{% set v" + std::to_string(i) + "=1 %}";
+  EXPECT_EQ(render(assignments + "{{ v0 + v14999 }}", user("x")), "2");
+  EXPECT_THAT(refusal(assignments + "{% for i in range(100000) %}{% if nothing %}{% endif %}{% endfor %}"), HasSubstr("does not come to an end"));
+}
+
 // What is searched for may nearly be everywhere.
 TEST(ChatTemplateLimits, SearchInLinearTime) {
   const std::string texts = "{% set s = 'a' * 4000000 %}{% set t = s[:2000000] ~ 'b' %}{% set u = 'b' ~ s[:2000000] %}";
@@ -365,8 +376,7 @@ TEST(ChatTemplateLimits, LeaveRoomForALongConversation) {
     messages.push_back({{"role", "user"}, {"content", "question " + repeated("word ", 200)}});
     messages.push_back({{"role", "assistant"}, {"content", "<think>hm</think>" + repeated("word ", 200)}});
   }
-  std::ifstream in(test::golden("text/chat/qwen3.jinja"));
-  const std::string source{std::istreambuf_iterator<char>(in), {}};
+  const std::string source = test::read_file(test::golden("text/chat/qwen3.jinja"));
   EXPECT_GT(render(source, messages).size(), size_t{1'000'000});
 }
 

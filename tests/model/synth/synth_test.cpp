@@ -5,8 +5,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
-#include <sstream>
 
 #include "cpu/cpu_backend.h"
 #include "support/forward_driver.h"
@@ -29,13 +27,6 @@ fs::path written(const SynthPlan& plan) {
   EXPECT_TRUE(bytes.ok()) << bytes.error().message;
   EXPECT_EQ(bytes.value(), fs::file_size(path));
   return path;
-}
-
-std::string file_text(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 std::unique_ptr<Backend> fast_backend() {
@@ -87,9 +78,9 @@ std::string test_name(const testing::TestParamInfo<Case>& info) {
 INSTANTIATE_TEST_SUITE_P(Quants, EveryQuant, testing::ValuesIn(cases()), test_name);
 
 TEST(Synth, TheSameSeedGivesTheSameFile) {
-  const std::string first = file_text(written(plan_of("tiny-mla", DType::kQ4_K)));
-  EXPECT_TRUE(first == file_text(written(plan_of("tiny-mla", DType::kQ4_K))));
-  EXPECT_FALSE(first == file_text(written(plan_of("tiny-mla", DType::kQ4_K, 2))));
+  const std::string first = test::read_file(written(plan_of("tiny-mla", DType::kQ4_K)));
+  EXPECT_TRUE(first == test::read_file(written(plan_of("tiny-mla", DType::kQ4_K))));
+  EXPECT_FALSE(first == test::read_file(written(plan_of("tiny-mla", DType::kQ4_K, 2))));
 }
 
 TEST(Synth, InMemoryIsWhatTheFileHolds) {

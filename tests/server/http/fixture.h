@@ -71,6 +71,8 @@ class Held {
   int closed_ = 0;
 };
 
+inline constexpr const char* kGetHeld = "GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
 /// A server on a free port with routes of every class: /livez answers "alive", /echo answers the body,
 /// /id/{id} the id, /held waits for the test, /throws throws, /admin is for admins.
 class ServerTest : public testing::Test {
@@ -119,6 +121,12 @@ class ServerTest : public testing::Test {
     return table;
   }
   RawClient client() const { return RawClient::tcp(server->port()); }
+  /// Sends a request that waits until the test answers it, and returns its reply; the test fails where none comes.
+  std::shared_ptr<Reply> hold(RawClient& c, const std::string& request = kGetHeld) {
+    std::shared_ptr<Reply> reply = c.send(request) ? held.take() : nullptr;
+    if (reply == nullptr) throw std::runtime_error("no request came to /held");
+    return reply;
+  }
 
   std::vector<AccessRecord> records() const {
     const std::lock_guard lock(mutex_);

@@ -21,7 +21,6 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr const char* kGetHeld = "GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n";
 constexpr const char* kPostEcho =
     "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
 
@@ -146,9 +145,7 @@ TEST_F(ServerAbuse, ClientsThatLeaveAreNoticed) {
   const auto leaves = [&](auto leave, bool streaming) {
     const int before = held.closed();
     RawClient c = client();
-    ASSERT_TRUE(c.send(kGetHeld));
-    const std::shared_ptr<Reply> reply = held.take();
-    ASSERT_NE(reply, nullptr);
+    const auto reply = hold(c);
     if (streaming) {
       reply->begin_events();
       reply->event("{}");
@@ -203,9 +200,7 @@ TEST_F(ServerAbuse, ReadersThatDoNotReadAreDroppedAndNeverBlock) {
   start();
   RawClient never = RawClient::tcp(server->port());
   never.set_receive_buffer(4096);
-  ASSERT_TRUE(never.send(kGetHeld));
-  const std::shared_ptr<Reply> reply = held.take();
-  ASSERT_NE(reply, nullptr);
+  const auto reply = hold(never);
   reply->begin_events();
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < 4000; ++i) reply->event(std::string(1000, 'x'));
@@ -222,9 +217,7 @@ TEST_F(ServerAbuse, AStreamThatIsNotPausedIsBrokenAtItsLimit) {
   options.timeouts.write_stall = 60s;
   start();
   RawClient never = client();
-  ASSERT_TRUE(never.send(kGetHeld));
-  const std::shared_ptr<Reply> reply = held.take();
-  ASSERT_NE(reply, nullptr);
+  const auto reply = hold(never);
   reply->begin_events();
   for (int i = 0; i < 20'000; ++i) reply->event(std::string(1000, 'x'));
   EXPECT_TRUE(eventually([&] { return held.closed() == 1; }));
@@ -237,9 +230,7 @@ TEST_F(ServerAbuse, AReaderWhoIsSlowButReadsGetsEverythingInOrder) {
   start();
   RawClient slow = client();
   slow.set_receive_buffer(4096);
-  ASSERT_TRUE(slow.send(kGetHeld));
-  const std::shared_ptr<Reply> reply = held.take();
-  ASSERT_NE(reply, nullptr);
+  const auto reply = hold(slow);
   std::atomic<int> drained{0};
   reply->on_drained([&] { ++drained; });
   reply->begin_events();
@@ -264,9 +255,7 @@ TEST_F(ServerAbuse, AReaderWhoIsSlowButReadsGetsEverythingInOrder) {
 TEST_F(ServerAbuse, AReaderWhoLeavesAfterTheFirstChunk) {
   start();
   RawClient c = client();
-  ASSERT_TRUE(c.send(kGetHeld));
-  const std::shared_ptr<Reply> reply = held.take();
-  ASSERT_NE(reply, nullptr);
+  const auto reply = hold(c);
   reply->begin_events();
   reply->event("first");
   EXPECT_THAT(c.receive_until("first"), HasSubstr("first"));

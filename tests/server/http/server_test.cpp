@@ -11,8 +11,6 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr const char* kGetHeld = "GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n";
-
 TEST_F(ServerTest, AnswersAndKeepsTheConnection) {
   start();
   RawClient c = client();
@@ -30,9 +28,7 @@ TEST_F(ServerTest, AnswersAndKeepsTheConnection) {
 TEST_F(ServerTest, StreamsEvents) {
   start();
   RawClient c = client();
-  ASSERT_TRUE(c.send(kGetHeld));
-  const std::shared_ptr<Reply> reply = held.take();
-  ASSERT_NE(reply, nullptr);
+  const auto reply = hold(c);
   reply->begin_events();
   reply->event(R"({"n":1})");
   EXPECT_THAT(c.receive_until("\n\n\r\n"), HasSubstr("data: {\"n\":1}\n\n"));
@@ -45,9 +41,7 @@ TEST_F(ServerTest, StreamsEvents) {
 TEST_F(ServerTest, StreamsToHttp10UpToTheConnectionsEnd) {
   start();
   RawClient c = client();
-  ASSERT_TRUE(c.send("GET /held HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
-  const std::shared_ptr<Reply> reply = held.take();
-  ASSERT_NE(reply, nullptr);
+  const auto reply = hold(c, "GET /held HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
   reply->begin_events();
   reply->event("{}");
   reply->end_events();
@@ -60,9 +54,7 @@ TEST_F(ServerTest, SilentStreamsCarryPings) {
   options.timeouts.ping = 30ms;
   start();
   RawClient c = client();
-  ASSERT_TRUE(c.send(kGetHeld));
-  const std::shared_ptr<Reply> reply = held.take();
-  ASSERT_NE(reply, nullptr);
+  const auto reply = hold(c);
   reply->begin_events();
   EXPECT_THAT(c.receive_until(": ping\n\n"), HasSubstr("\r\n: ping\n\n"));
   EXPECT_THAT(c.receive_until(": ping\n\n"), HasSubstr("\r\n: ping\n\n"));
@@ -129,9 +121,7 @@ TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrder) {
   std::string requests = kGetHeld;
   for (int i = 0; i < 50; ++i)
     requests += "GET /id/" + std::to_string(i) + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
-  ASSERT_TRUE(c.send(requests));
-  const std::shared_ptr<Reply> reply = held.take();
-  ASSERT_NE(reply, nullptr);
+  const auto reply = hold(c, requests);
   reply->send({.status = 200, .body = "held", .content_type = "text/plain", .headers = {}});
   EXPECT_EQ(c.receive().body, "held");
   for (int i = 0; i < 50; ++i) EXPECT_EQ(c.receive().body, std::to_string(i));
@@ -262,9 +252,7 @@ TEST_F(ServerTest, StopsWhenNothingIsLeftToDo) {
 TEST_F(ServerTest, DrainsAnswersThatAreUnderWay) {
   start();
   RawClient c = client();
-  ASSERT_TRUE(c.send(kGetHeld));
-  const std::shared_ptr<Reply> reply = held.take();
-  ASSERT_NE(reply, nullptr);
+  const auto reply = hold(c);
   server->stop(10s);
   EXPECT_TRUE(eventually([&] { return !client().connected(); }));
   reply->send({.status = 200, .body = "late but whole", .content_type = "text/plain", .headers = {}});
@@ -276,11 +264,8 @@ TEST_F(ServerTest, DrainsAnswersThatAreUnderWay) {
 TEST_F(ServerTest, ADrainThatTakesTooLongEndsAnswersProperly) {
   start();
   RawClient waiting = client(), streaming = client();
-  ASSERT_TRUE(waiting.send(kGetHeld));
-  const std::shared_ptr<Reply> first = held.take();
-  ASSERT_TRUE(streaming.send(kGetHeld));
-  const std::shared_ptr<Reply> second = held.take();
-  ASSERT_TRUE(first != nullptr && second != nullptr);
+  const auto first = hold(waiting);
+  const auto second = hold(streaming);
   second->begin_events();
   second->event("{}");
   server->stop(20ms);
@@ -297,8 +282,7 @@ TEST_F(ServerTest, ADrainThatTakesTooLongEndsAnswersProperly) {
 TEST_F(ServerTest, ASecondStopIsImmediate) {
   start();
   RawClient c = client();
-  ASSERT_TRUE(c.send(kGetHeld));
-  const std::shared_ptr<Reply> reply = held.take();
+  const auto reply = hold(c);
   const auto begin = std::chrono::steady_clock::now();
   server->stop(60s);
   server->stop();
