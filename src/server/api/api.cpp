@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <exception>
 #include <new>
@@ -46,6 +47,11 @@ void Api::ready(EngineLoop& loop) {
 void Api::stop_accepting() {
   const std::lock_guard lock(mutex_);
   stopping_ = true;
+}
+
+size_t Api::n_active() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<size_t>(std::count_if(active_.begin(), active_.end(), [](const auto& entry) { return !entry.second.expired(); }));
 }
 
 void Api::watch_deadlines() {
@@ -131,7 +137,7 @@ void Api::run(const ServedModel& model, ApiResult<GenerationPlan> plan, Clock::t
     const std::lock_guard lock(mutex_);
     active_.erase(&done);
   });
-  if (options_.request_timeout.count() > 0) {
+  {
     const std::lock_guard lock(mutex_);
     active_.insert_or_assign(generation.get(), generation);
   }
