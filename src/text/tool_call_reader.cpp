@@ -154,6 +154,25 @@ const ToolCallMarkers& tool_call_markers(ToolCallFormat format) {
   return none;
 }
 
+ToolCallFrame tool_call_frame(ToolCallFormat format, const std::string& name) {
+  const ToolCallMarkers& m = tool_call_markers(format);
+  std::string before = std::string(m.section_begin) + std::string(m.begin);
+  const std::string separator(m.separator);
+  switch (format) {
+    case ToolCallFormat::kNone:
+      return {};
+    case ToolCallFormat::kDeepSeekV3:
+      return {before + "function" + separator + name + "\n```json\n", {}};
+    case ToolCallFormat::kDeepSeekV31:
+      return {before + name + separator, {}};
+    case ToolCallFormat::kHermes:
+      return {before + "\n{\"name\": \"" + name + "\", \"arguments\":", "}"};
+    case ToolCallFormat::kKimi:
+      return {before + "functions." + name + ":0" + separator, {}};
+  }
+  return {};
+}
+
 JsonObjectEnd::Progress JsonObjectEnd::push(char c) {
   if (in_string_) {
     if (static_cast<uint8_t>(c) < 0x20) return Progress::kMalformed;

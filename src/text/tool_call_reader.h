@@ -18,6 +18,13 @@ struct ToolCallMarkers {
 };
 const ToolCallMarkers& tool_call_markers(ToolCallFormat format);
 
+/// What stands around the arguments of a call: as much as makes it one that the reader takes for complete.
+struct ToolCallFrame {
+  std::string before, after;
+};
+/// `name` is of letters, digits, '_', '-' and '.'. Empty for kNone.
+ToolCallFrame tool_call_frame(ToolCallFormat format, const std::string& name);
+
 /// Follows a JSON object by its brackets and strings, byte by byte, and finds its end.
 class JsonObjectEnd {
  public:

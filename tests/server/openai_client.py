@@ -195,8 +195,13 @@ class Chat(Live):
 
     def test_tools(self):
         self.assertIn(self.chat(tools=[TOOL]).choices[0].finish_reason, ("stop", "length", "tool_calls"))
+        for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
+            answer = self.chat(tools=[TOOL], tool_choice=choice, max_tokens=100).choices[0]
+            self.assertEqual(answer.finish_reason, "tool_calls")
+            self.assertEqual([c.function.name for c in answer.message.tool_calls], ["weather"])
+            self.assertEqual(json.loads(answer.message.tool_calls[0].function.arguments), {})
         with self.assertRaises(openai.BadRequestError) as caught:
-            self.chat(tools=[TOOL], tool_choice="required")
+            self.chat(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "other"}})
         self.assertEqual(caught.exception.param, "tool_choice")
         # "none": the tools are not shown.
         self.assertEqual(self.chat(tools=[TOOL], tool_choice="none").usage.prompt_tokens, self.chat().usage.prompt_tokens)

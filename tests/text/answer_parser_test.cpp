@@ -8,6 +8,7 @@
 #include <random>
 
 #include "support/vocabularies.h"
+#include "text/tool_call_reader.h"
 
 namespace mla {
 namespace {
@@ -614,6 +615,21 @@ TEST(AnswerMarkerTokens, OfDeepSeekV3AreItsToolTokens) {
     return;
   }
   GTEST_SKIP() << "needs the reading room's DeepSeek-V3 tokenizer beside the repository";
+}
+
+TEST(ToolCallFrame, MakesArgumentsACompleteCall) {
+  for (const Format format : {Format::kDeepSeekV3, Format::kDeepSeekV31, Format::kHermes, Format::kKimi}) {
+    const ToolCallFrame frame = tool_call_frame(format, "get-it.v2");
+    for (const std::string arguments : {"{}", " \n{\"a\": [1, \"}\"]}"}) {
+      AnswerParser parser({.tools = format});
+      std::vector<AnswerPart> parts = parser.push(frame.before + arguments + frame.after);
+      join(parts, parser.finish());
+      ASSERT_EQ(parts.size(), 2U) << static_cast<int>(format);
+      EXPECT_EQ(parts[0].name, "get-it.v2");
+      EXPECT_EQ(parts[1].text, arguments.substr(arguments.find('{')));
+    }
+  }
+  EXPECT_TRUE(tool_call_frame(Format::kNone, "f").before.empty());
 }
 
 }  // namespace

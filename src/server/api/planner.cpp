@@ -9,6 +9,7 @@
 
 #include "base/sha256.h"
 #include "text/prompt.h"
+#include "text/tool_call_reader.h"
 
 namespace mla::server {
 namespace {
@@ -46,13 +47,28 @@ ApiResult<mla::Request> engine_request(const ServedModel& model, const Generatio
   return request;
 }
 
-/// Lets the answer be nothing but what the request's grammar says; behind the thought, when the prompt has opened one.
-void constrain(const ServedModel& model, const GenerationParams& p, bool opens_thought, mla::Request& request) {
-  if (p.grammar == nullptr) return;
-  TokenConstraintOptions options{.documents = {{p.grammar}}, .tokens = model.token_index()};
+/// Calls as the model writes them: the arguments and the tokens around them.
+std::vector<FramedDocument> framed_calls(const Tokenizer& tokenizer, ToolCallFormat format, const std::vector<RequiredCall>& calls) {
+  constexpr EncodeOptions kInside{.parse_special = true, .at_start = false};
+  std::vector<FramedDocument> framed;
+  for (const RequiredCall& call : calls) {
+    const ToolCallFrame frame = tool_call_frame(format, call.name);
+    framed.push_back({.grammar = call.arguments, .before = tokenizer.encode(frame.before, kInside), .after = tokenizer.encode(frame.after, kInside)});
+  }
+  return framed;
+}
+
+/// Lets the answer be nothing but one of these; behind the thought, when the prompt has opened one.
+void constrain(const ServedModel& model, const GenerationParams& p, std::vector<FramedDocument> documents, bool opens_thought, mla::Request& request) {
+  if (documents.empty()) return;
+  TokenConstraintOptions options{.documents = std::move(documents), .tokens = model.token_index()};
   if (!p.ignore_eos) options.end_tokens = model.tokenizer->stop_tokens();
   if (opens_thought) options.begins_behind = kThinkEnd;
   request.sampling.constraint.emplace(std::move(options));
+}
+
+std::vector<FramedDocument> json_answer(const GenerationParams& p) {
+  return p.grammar == nullptr ? std::vector<FramedDocument>() : std::vector<FramedDocument>{{.grammar = p.grammar}};
 }
 
 ResponseHead head_of(const ServedModel& model, const GenerationParams& p, std::string_view prefix) {
@@ -127,7 +143,11 @@ ApiResult<GenerationPlan> plan_chat(const ServedModel& model, ChatRequest reques
   MLA_ASSIGN(ChatPrompt prompt, model.chat.render(request));
   MLA_ASSIGN(job.max_new_tokens, new_tokens(model, p, static_cast<int64_t>(prompt.ids.size()), "messages"));
   job.prompt = std::move(prompt.ids);
-  constrain(model, p, prompt.opens_thought, job);
+  if (!request.required_calls.empty() && prompt.answer.tools == ToolCallFormat::kNone) {
+    return ApiError::bad("tool_choice", "'tool_choice': it is not known how this model writes calls, so that none can be asked for; expected \"auto\" or \"none\"");
+  }
+  auto calls = framed_calls(*model.tokenizer, prompt.answer.tools, request.required_calls);
+  constrain(model, p, calls.empty() ? json_answer(p) : std::move(calls), prompt.opens_thought, job);
   const ChoiceOptions options{.tokenizer = model.tokenizer, .stops = p.stops, .stop_tokens = job.stop_tokens, .answer = prompt.answer,
                               .begins_text = true, .logprobs = p.sampling.n_logprobs >= 0, .parallel_calls = request.parallel_tool_calls};
   GenerationPlan plan{.stream = p.stream, .include_usage = p.include_usage};
@@ -140,7 +160,7 @@ ApiResult<GenerationPlan> plan_completion(const ServedModel& model, CompletionRe
   const GenerationParams& p = request.common;
   MLA_TRY(check_model_name(model, p.model));
   MLA_ASSIGN(mla::Request job, engine_request(model, p, caller));
-  constrain(model, p, /*opens_thought=*/false, job);
+  constrain(model, p, json_answer(p), /*opens_thought=*/false, job);
   GenerationPlan plan{.n_prompts = request.prompts.size(), .stream = p.stream, .include_usage = p.include_usage};
   if (request.echo) plan.prompt_logprobs = job.sampling.n_logprobs;
   for (size_t i = 0; i < request.prompts.size(); ++i) {

@@ -43,6 +43,12 @@ struct GenerationParams {
   std::vector<std::string> unknown_fields;  ///< names that nothing is done with
 };
 
+/// A function that may be called, and what its arguments must be.
+struct RequiredCall {
+  std::string name;
+  std::shared_ptr<const JsonGrammar> arguments;
+};
+
 struct ChatRequest {
   GenerationParams common;
   /// Objects with "role" (system, user, assistant, tool) and "content" (a string), and where they apply "tool_calls",
@@ -50,6 +56,7 @@ struct ChatRequest {
   Json messages;
   Json tools;  ///< an array, or null when none are given or none may be called
   bool parallel_tool_calls = true;
+  std::vector<RequiredCall> required_calls;  ///< the answer must be one of them; empty: it is free
   Json template_arguments = Json::object();  ///< further variables for the chat template
   bool add_generation_prompt = true;
   std::optional<bool> split_reasoning;  ///< reasoning_format; none: as the server does by default

@@ -122,20 +122,20 @@ void read_stream_options(FieldReader& body, GenerationParams& p) {
   if (reader.failed()) body.fail(*reader.error());
 }
 
-/// The schema in an object's member "schema".
-std::shared_ptr<const JsonGrammar> read_schema(FieldReader& object) {
-  const Json* const schema = object.find("schema");
+/// The schema in a member of an object.
+std::shared_ptr<const JsonGrammar> read_schema(FieldReader& object, std::string_view name) {
+  const Json* const schema = object.find(name);
   if (schema == nullptr) {
-    object.fail("schema", "is missing");
+    object.fail(name, "is missing");
     return nullptr;
   }
   if (const size_t size = schema->dump(-1, ' ', false, Json::error_handler_t::replace).size(); size > kMaxSchemaBytes) {
-    object.fail("schema", fmt::format("has {} bytes; at most {} are taken", size, kMaxSchemaBytes));
+    object.fail(name, fmt::format("has {} bytes; at most {} are taken", size, kMaxSchemaBytes));
     return nullptr;
   }
   auto grammar = compile_json_schema(*schema);
   if (grammar.ok()) return std::move(*grammar);
-  object.fail("schema", grammar.error().message);
+  object.fail(name, grammar.error().message);
   return nullptr;
 }
 
@@ -154,7 +154,7 @@ std::shared_ptr<const JsonGrammar> read_json_schema(FieldReader& format) {
   }
   reader.text("description");
   reader.boolean("strict", false);  // answers satisfy the schema either way
-  auto grammar = reader.failed() ? nullptr : read_schema(reader);
+  auto grammar = reader.failed() ? nullptr : read_schema(reader, "schema");
   if (reader.failed()) format.fail(*reader.error());
   return grammar;
 }
@@ -168,7 +168,7 @@ void read_response_format(FieldReader& body, GenerationParams& p) {
   if (type == "json_schema") {
     p.grammar = read_json_schema(reader);
   } else if (type == "json_object") {
-    p.grammar = reader.find("schema") != nullptr ? read_schema(reader) : any_json_object();  // llama-server's clients give one
+    p.grammar = reader.find("schema") != nullptr ? read_schema(reader, "schema") : any_json_object();  // llama-server's clients give one
   } else if (type != "text") {
     reader.fail("type", fmt::format("expected \"text\", \"json_object\" or \"json_schema\", got {}", shown(type)));
   }
@@ -205,6 +205,38 @@ void read_chat_logprobs(FieldReader& body, SamplingParams& sampling) {
   if (wanted) sampling.n_logprobs = static_cast<int32_t>(top.value_or(0));
 }
 
+/// The name that {"type": "function", "function": {"name": ...}} chooses.
+std::string chosen_function(FieldReader& body, const Json& choice) {
+  const bool good = choice.is_object() && choice.value("type", Json()) == "function" && choice.contains("function") && choice["function"].is_object() &&
+                    choice["function"].contains("name") && choice["function"]["name"].is_string();
+  if (good) return choice["function"]["name"].get<std::string>();
+  body.fail("tool_choice", fmt::format(R"(expected "auto", "none", "required" or {{"type": "function", "function": {{"name": ...}}}}, got {})", shown(choice)));
+  return {};
+}
+
+bool gives_objects_only(const JsonGrammar& grammar) {
+  const JsonGrammar::Choice& root = grammar.choices[grammar.root];
+  return std::all_of(grammar.alternatives.begin() + root.begin, grammar.alternatives.begin() + root.end,
+                     [&](uint32_t form) { return grammar.forms[form].kind == JsonGrammar::Kind::kObject; });
+}
+
+/// The calls of which the answer must be one: of any of the tools, or of the one that is named.
+void read_required_calls(FieldReader& body, const Json& choice, ChatRequest& request) {
+  const std::string named = choice == "required" ? std::string() : chosen_function(body, choice);
+  if (body.failed()) return;
+  if (request.tools.is_null()) return body.fail("tool_choice", "asks for a call, but there are no 'tools'");
+  for (size_t i = 0; i < request.tools.size(); ++i) {
+    FieldReader function(request.tools[i]["function"], fmt::format("tools[{}].function", i));
+    RequiredCall call{.name = function.text("name"), .arguments = any_json_object()};
+    if (!named.empty() && call.name != named) continue;
+    if (function.find("parameters") != nullptr) call.arguments = read_schema(function, "parameters");
+    if (call.arguments != nullptr && !gives_objects_only(*call.arguments)) function.fail("parameters", "arguments are objects: expected \"type\": \"object\"");
+    if (function.failed()) return body.fail(*function.error());
+    request.required_calls.push_back(std::move(call));
+  }
+  if (request.required_calls.empty()) body.fail("tool_choice", fmt::format("there is no tool named {}", shown(named)));
+}
+
 void read_tool_choice(FieldReader& body, ChatRequest& request) {
   request.tools = read_tools(body);
   request.parallel_tool_calls = body.boolean("parallel_tool_calls", true);
@@ -212,10 +244,8 @@ void read_tool_choice(FieldReader& body, ChatRequest& request) {
   if (choice == nullptr || *choice == "auto") return;
   if (*choice == "none") {
     request.tools = Json();
-  } else if (*choice == "required" || choice->is_object()) {
-    body.fail("tool_choice", "forcing a call is not served: answers are not constrained; expected \"auto\" or \"none\"");
   } else {
-    body.fail("tool_choice", fmt::format("expected \"auto\" or \"none\", got {}", shown(*choice)));
+    read_required_calls(body, *choice, request);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <map>
+#include <set>
 #include <thread>
 
 #include "fakes.h"
@@ -44,7 +45,7 @@ class ConstrainedApi : public testing::Test {
     return waited(reply);
   }
   std::shared_ptr<FakeReply> waited(std::shared_ptr<FakeReply> reply) {
-    for (int i = 0; i < 20'000 && (!reply->answered || api.n_active() > 0); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (int i = 0; i < 20'000 && !reply->answered; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     EXPECT_TRUE(reply->answered);
     return reply;
   }
@@ -169,6 +170,45 @@ TEST_F(ConstrainedThought, TheConstraintBeginsBehindIt) {
   const Json message = body_of(reply)["choices"][0]["message"];
   EXPECT_EQ(message["reasoning_content"], "Hm.");
   EXPECT_EQ(message["content"], "{}");
+}
+
+// -- calls that are asked for
+// -------------------------------------------------------------------------------------------------------------------
+
+constexpr const char* kHermes = "{% for t in tools %}<tool_call> {{ t.function.name }}{% endfor %}{% for m in messages %}{{ m.content }}{% endfor %}";
+constexpr const char* kTools = R"("tools": [{"type": "function", "function": {"name": "now"}},
+    {"type": "function", "function": {"name": "now_in", "parameters": {"type": "object", "properties": {"city": {"type": "string", "maxLength": 5}}, "required": ["city"]}}}])";
+
+class RequiredCalls : public ConstrainedApi {
+ protected:
+  RequiredCalls() : ConstrainedApi(kHermes) {}
+};
+
+TEST_F(RequiredCalls, TheNamedOne) {
+  const Json choice = body_of(chat(std::string(kTools) + R"(, "tool_choice": {"type": "function", "function": {"name": "now_in"}}, "max_tokens": 800)"))["choices"][0];
+  EXPECT_EQ(choice["finish_reason"], "tool_calls") << choice;
+  ASSERT_EQ(choice["message"]["tool_calls"].size(), 1U);
+  const Json function = choice["message"]["tool_calls"][0]["function"];
+  EXPECT_EQ(function["name"], "now_in");
+  const Json arguments = Json::parse(function["arguments"].get<std::string>());
+  EXPECT_TRUE(arguments["city"].is_string()) << arguments;
+  EXPECT_EQ(arguments.size(), 1U);
+}
+
+TEST_F(RequiredCalls, OneOfThem) {
+  const Json choices = body_of(chat(std::string(kTools) + R"(, "tool_choice": "required", "n": 8, "seed": 2, "max_tokens": 300)"))["choices"];
+  std::set<std::string> names;
+  for (const Json& choice : choices) {
+    if (choice["finish_reason"] == "length") continue;  // arguments of any kind may be long
+    ASSERT_EQ(choice["message"]["tool_calls"].size(), 1U) << choice;
+    names.insert(choice["message"]["tool_calls"][0]["function"]["name"].get<std::string>());
+  }
+  EXPECT_EQ(names, (std::set<std::string>{"now", "now_in"}));
+}
+
+TEST_F(ConstrainedApi, CallsInAnUnknownFormAreRefused) {
+  const auto reply = chat(std::string(kTools) + R"(, "tool_choice": "required")");
+  EXPECT_EQ(reply->response->status, 400);
 }
 
 // -- what is refused

@@ -105,7 +105,7 @@ TEST(Ap01EveryField, OfChatCompletions) {
   const std::vector<FieldCase> own = {
       {"logprobs", {"true", "false", "null"}, {"1", "\"x\"", "[]"}},
       {"tools", {"[]", "null"}, {"1", "{}", "\"x\""}},
-      {"tool_choice", {"\"auto\"", "\"none\"", "null"}, {"\"required\"", "1", R"({"type": "function"})", "\"x\""}},
+      {"tool_choice", {"\"auto\"", "\"none\"", "null"}, {"\"required\"", "1", R"({"type": "function"})", "\"x\"", R"({"type": "function", "function": {"name": "f"}})", R"({"type": "function", "function": {"name": 1}})"}},
       {"parallel_tool_calls", {"true", "false", "null"}, {"1", "\"x\""}},
       {"chat_template_kwargs", {"{}", R"({"enable_thinking": false})", "null"}, {"1", "[]", "\"x\""}},
       {"add_generation_prompt", {"true", "null"}, {"1", "\"x\""}},
@@ -133,6 +133,24 @@ TEST(Ap01EveryField, OfCompletions) {
     const auto parsed = completion(member);
     return parsed.ok() ? std::nullopt : std::optional(parsed.error());
   });
+}
+
+TEST(ToolChoice, AsksForCallsOfTools) {
+  const auto choose = [](const std::string& choice, const std::string& parameters) {
+    return chat(R"("tools": [{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "g", "parameters": )" + parameters + R"(}}], "tool_choice": )" + choice);
+  };
+  const std::string named = R"({"type": "function", "function": {"name": "f"}})", object = R"({"type": "object", "properties": {"a": {"type": "integer"}}})";
+  EXPECT_EQ(choose("\"auto\"", object)->required_calls.size(), 0U);
+  const auto any = choose("\"required\"", object);
+  ASSERT_TRUE(any.ok()) << any.error().message;
+  ASSERT_EQ(any->required_calls.size(), 2U);
+  EXPECT_EQ(any->required_calls[1].name, "g");
+  EXPECT_NE(any->required_calls[1].arguments, nullptr);
+  ASSERT_EQ(choose(named, object)->required_calls.size(), 1U);
+  EXPECT_TRUE(choose(named, R"({"pattern": "x"})").ok()) << "only what may be called is compiled";
+  expect_refused(choose("\"required\"", R"({"properties": {"a": {"pattern": "x"}}})"), "tools[1].function.parameters");
+  expect_refused(choose("\"required\"", R"({"type": ["object", "null"]})"), "tools[1].function.parameters");
+  expect_refused(choose(R"({"type": "function", "function": {"name": "h"}})", object), "tool_choice");
 }
 
 TEST(ResponseFormat, IsRefusedWhereItStands) {
