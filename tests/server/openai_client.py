@@ -206,6 +206,34 @@ class Chat(Live):
         # "none": the tools are not shown.
         self.assertEqual(self.chat(tools=[TOOL], tool_choice="none").usage.prompt_tokens, self.chat().usage.prompt_tokens)
 
+    def test_ap10_streamed_calls_are_the_whole_ones(self):
+        parameters = {"type": "object", "properties": {"city": {"enum": ["Paris"]}, "days": {"enum": [2]}}, "required": ["city", "days"], "additionalProperties": False}
+        tool = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
+        for max_tokens in (24, 28, 100):
+            arguments = {"tools": [tool], "tool_choice": "required", "max_tokens": max_tokens}
+            whole = self.chat(**arguments).choices[0]
+            calls, content, reason = {}, "", None
+            for chunk in self.chat(stream=True, **arguments):
+                choice = chunk.choices[0]
+                content += choice.delta.content or ""
+                reason = choice.finish_reason or reason
+                for delta in choice.delta.tool_calls or []:
+                    if delta.index not in calls:
+                        self.assertEqual((delta.type, delta.function.arguments), ("function", ""))
+                        self.assertTrue(delta.id)
+                        calls[delta.index] = [delta.function.name, []]
+                    else:
+                        self.assertEqual((delta.id, delta.type, delta.function.name), (None, None, None))
+                        calls[delta.index][1].append(delta.function.arguments)
+            self.assertEqual(
+                [(name, "".join(pieces)) for name, pieces in calls.values()],
+                [(c.function.name, c.function.arguments) for c in whole.message.tool_calls or []],
+            )
+            self.assertEqual((content, reason), (whole.message.content or "", whole.finish_reason))
+        self.assertEqual(calls[0][0], "weather")
+        self.assertIn('"Paris"', "".join(calls[0][1]))
+        self.assertGreater(len(calls[0][1]), 2, "the arguments came piece by piece")
+
     def test_ap16_equal_prompts_at_once_give_equal_texts(self):
         messages = [{"role": "user", "content": STORY * 4}]
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
