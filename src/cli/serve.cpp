@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <optional>
@@ -29,7 +30,7 @@ struct ServeOptions {
   std::vector<std::string> allowed_hosts, cors_origins;
   bool insecure_no_auth = false, share_prefixes = false, log_prompts = false, verbose = false;
   int64_t max_body = 8 << 20, max_connections = 256, max_per_peer = 32, max_queue = 64;
-  int64_t chunk = EngineOptions().chunk, prefill_budget = EngineOptions().prefill_budget, max_sequences = EngineOptions().max_batch_tokens;
+  int64_t chunk = EngineOptions().chunk, prefill_budget = EngineOptions().prefill_budget, max_sequences = EngineOptions().max_sequences;
   int64_t drain_timeout = 30, request_timeout = 0;
   std::string disk_cache, cache_sync = "interval";
   uint64_t disk_cache_budget = uint64_t{16} << 30;
@@ -114,7 +115,8 @@ Result<LoadedModel> load_and_serve(const OpenedModel& opened, const ServeOptions
     server.loading(static_cast<double>(p.bytes_done), static_cast<double>(p.bytes_total));
   }));
   if (loaded.model->tokenizer() == nullptr) return Error::invalid_file("the model has no tokenizer (tokenizer.json is missing): it cannot be served");
-  EngineOptions options{.max_tokens = loaded.cache_tokens, .chunk = o.chunk, .prefill_budget = o.prefill_budget, .max_batch_tokens = o.max_sequences};
+  EngineOptions options{.max_tokens = loaded.cache_tokens, .chunk = o.chunk, .prefill_budget = o.prefill_budget, .max_sequences = o.max_sequences};
+  options.max_batch_tokens = std::max({options.max_batch_tokens, o.chunk, o.max_sequences + o.prefill_budget});
   MLA_ASSIGN(options.cache_format, row_format_from_name(o.model.cache));
   MLA_ASSIGN(options.mla_form, mla_form_from_name(o.model.mla));
   MLA_ASSIGN(const std::shared_ptr<DiskCache> disk, open_store(*loaded.model, options, o));
@@ -200,7 +202,7 @@ void add_service_options(CLI::App& app, ServeOptions& o) {
   app.add_option("--cache-tokens", o.model.cache_tokens, "Cache of all conversations together (default: 32 of up to 8192 tokens, or what fits)")
       ->transform(whole_number(0, int64_t{1} << 40))->group(group);
   app.add_option("--max-queue", o.max_queue, "Requests that may wait; more get 429")->transform(whole_number(1, 100'000))->capture_default_str()->group(group);
-  app.add_option("--max-sequences", o.max_sequences, "Answers that run at once, and tokens of one step")->transform(whole_number(1, 65'536))->capture_default_str()->group(group);
+  app.add_option("--max-sequences", o.max_sequences, "Answers that run at once")->transform(whole_number(1, 65'536))->capture_default_str()->group(group);
   app.add_option("--chunk", o.chunk, "Prompt tokens of one request in one step")->transform(whole_number(1, 65'536))->capture_default_str()->group(group);
   app.add_option("--prefill-budget", o.prefill_budget, "Prompt tokens of a step while answers are being written")->transform(whole_number(1, 65'536))->capture_default_str()->group(group);
   app.add_option("--disk-cache", o.disk_cache, "Keep computed prefixes in this folder, over restarts too")->check(not_empty())->type_name("FOLDER")->group(group);

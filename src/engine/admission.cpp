@@ -19,13 +19,27 @@ int64_t common_rows(const Sequence& leader, const Sequence& follower) {
   return (end - follower.tokens.begin()) / kPageRows * kPageRows;
 }
 
+/// Whether a running sequence, which has fewer rows than these, is going to compute or to load them.
+bool will_have(const Sequence& running, int64_t n_rows) {
+  return !running.paused && running.cache.size() < n_rows;
+}
+
 }  // namespace
 
 void Scheduler::admit() {
-  while (!waiting_.empty() && n_running() < max_batch_tokens_) {
+  while (n_running() < max_sequences_ || youngest_paused() != nullptr) {
     Sequence* sequence = next_to_admit();
     if (sequence == nullptr || !admit(*sequence)) return;  // nobody overtakes one that does not fit
   }
+}
+
+int64_t Scheduler::n_places() const {
+  const auto held_back = [&](SequenceId id) {
+    const Sequence& sequence = *find(id);
+    return !sequence.advances() || awaits(sequence);
+  };
+  if (!std::all_of(waiting_.begin(), waiting_.end(), held_back)) return 0;
+  return max_sequences_ - n_running();
 }
 
 Sequence* Scheduler::next_to_admit() {
@@ -42,23 +56,23 @@ Sequence* Scheduler::next_to_admit() {
   return next;
 }
 
+/// Whether what it was found to wait for is still to come.
+bool Scheduler::awaits(const Sequence& sequence) const {
+  return sequence.awaited_rows > 0 && runs(sequence.awaited) && will_have(*find(sequence.awaited), sequence.awaited_rows);
+}
+
 /// Whether a running sequence is about to compute or to load rows that this one would compute too. What it waits for is
 /// looked at again before every step, so that nothing is to be undone when the other is cancelled, paused or
 /// preempted.
 bool Scheduler::awaits_another(Sequence& sequence) {
   if (!share_prefixes_ || sequence.n_overtaken >= kMaxOvertaken) return false;
-  const auto computes = [&](const Sequence& other, int64_t rows) {
-    return !other.paused && other.cache.size() < rows;  // or loads them
-  };
-  if (sequence.awaited_rows > 0 && runs(sequence.awaited) &&
-      computes(*find(sequence.awaited), sequence.awaited_rows))
-    return true;
+  if (awaits(sequence)) return true;
   sequence.awaited_rows = 0;
   for (const SequenceId id : running_) {
     const Sequence& other = *find(id);
     if (other.n_pending() <= 1) continue;
     const int64_t rows = common_rows(other, sequence);
-    if (rows <= sequence.awaited_rows || !computes(other, rows)) continue;
+    if (rows <= sequence.awaited_rows || !will_have(other, rows)) continue;
     sequence.awaited = id;
     sequence.awaited_rows = rows;
   }
@@ -95,13 +109,10 @@ bool Scheduler::admit(Sequence& sequence) {
   sequence.cache.clear();  // of what an attempt that ran out of memory has left
   const PrefixIndex::Match match = known_prefix(sequence);
   sequence.cache.adopt(match.pages);
-  while (!fits(sequence)) {
-    Sequence* victim = running_.empty() ? nullptr : next_to_preempt();
-    if (victim == nullptr || !victim->paused) {
-      sequence.cache.clear();
-      return false;
-    }
-    preempt(*victim);
+  while (n_running() >= max_sequences_ || !fits(sequence)) {
+    if (preempt_paused()) continue;
+    sequence.cache.clear();
+    return false;
   }
   if (!begin_load(sequence)) copy_partial_page(sequence, match);
   sequence.load_counts = !sequence.admitted_before;

@@ -22,8 +22,10 @@ constexpr size_t kRemembered = 4096;
 /// A step in which nothing can be computed waits for pages no longer than this: commands may have come in.
 constexpr std::chrono::milliseconds kLoadWait{5};
 
-/// Logits of evaluate() that are held at once, unless the caller fixes the chunk.
+/// Logits of evaluate(), unless the caller fixes the chunk, and of scored prompts that are held at once.
 constexpr int64_t kLogitBytes = int64_t{64} << 20;
+
+int64_t most_logit_rows(int64_t n_vocab) { return std::max<int64_t>(1, kLogitBytes / static_cast<int64_t>(sizeof(float)) / n_vocab); }
 
 /// Forgets a step's activations, however the step ends.
 class ScratchScope {
@@ -101,7 +103,7 @@ std::string_view finish_reason_name(FinishReason reason) {
 struct Engine::Impl {
   Impl(std::shared_ptr<const Model> m, const EngineOptions& o, std::unique_ptr<PagePool> p,
        std::shared_ptr<PrefixStore> store)
-      : model(std::move(m)), options(o), pool(std::move(p)), scheduler(*pool, options, std::move(store)) {}
+      : model(std::move(m)), options(o), pool(std::move(p)), scheduler(*pool, options, most_logit_rows(n_vocab()), std::move(store)) {}
 
   /// Valid until the next forward.
   struct HostOutputs {
@@ -111,6 +113,7 @@ struct Engine::Impl {
   HostOutputs forward(const BatchBuffers& batch);
   std::vector<std::optional<SampledToken>> sample(const std::vector<PlannedSlice>& slices,
                                                   std::span<const float> logits);
+  bool tell_scores(Sequence& sequence, std::span<const std::optional<SampledToken>> tokens, int64_t first);
   void advance(const std::vector<PlannedSlice>& slices, HostOutputs outputs, StepReport& report);
   void pool_states(Sequence& sequence, const PlannedSlice& slice, std::span<const float> states);
   void finish_embedding(Sequence& sequence);
@@ -144,6 +147,8 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
     return Error::usage(
         fmt::format("max_batch_tokens = {}: expected at least 1 token", options.max_batch_tokens));
   }
+  if (options.max_sequences < 1)
+    return Error::usage(fmt::format("max_sequences = {}: expected at least 1", options.max_sequences));
   if (options.prefill_budget < 1) {
     return Error::usage(
         fmt::format("prefill_budget = {}: expected at least 1 token", options.prefill_budget));
@@ -170,7 +175,8 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
 
 Status Engine::check(const Request& request) const {
   const int64_t n_vocab = impl_->n_vocab(), n_prompt = static_cast<int64_t>(request.prompt.size());
-  const int64_t n_answer = request.pooling == Pooling::kNone ? 1 : 0;  // at least
+  const bool scored_only = request.on_prompt_token && request.max_new_tokens == 0;
+  const int64_t n_answer = request.pooling == Pooling::kNone && !scored_only ? 1 : 0;  // at least
   if (n_prompt == 0)
     return Error::usage("the prompt is empty: a model needs at least one token (BOS) to start from");
   MLA_TRY(check_ids(request.prompt, n_vocab, "prompt position"));
@@ -221,6 +227,9 @@ int64_t Engine::n_running() const {
 }
 int64_t Engine::n_waiting() const {
   return impl_->scheduler.n_waiting();
+}
+int64_t Engine::n_places() const {
+  return impl_->scheduler.n_places();
 }
 
 Result<SequenceStatus> Engine::status(SequenceId id) const {
@@ -281,29 +290,61 @@ Result<StepReport> Engine::step() {
   return report;
 }
 
-/// Chooses the next token of every slice that completes its sequence, on the backend's threads: of a large
-/// vocabulary and many sequences this takes as long as a layer. Nothing is chosen where memory runs out; the
-/// sequence is then as it was.
+/// For every row of logits the token that follows, on the backend's threads: of a large vocabulary and many rows this takes as
+/// long as a layer. After a prompt's tokens but the last that is the prompt's next one, scored; after a slice that completes its
+/// sequence, the one that is chosen. Where memory runs out there is none; nothing has been chosen then.
 std::vector<std::optional<SampledToken>> Engine::Impl::sample(const std::vector<PlannedSlice>& slices,
                                                               std::span<const float> logits) {
-  std::vector<Sequence*> sequences;  // of each row of logits
+  struct Row {
+    Sequence* sequence;
+    int32_t next;  ///< of the prompt; -1: to be chosen
+  };
+  std::vector<Row> rows;
   for (const PlannedSlice& slice : slices) {
-    if (slice.n_logits > 0) sequences.push_back(scheduler.find(slice.id));
+    if (slice.n_logits == 0) continue;
+    Sequence& sequence = *scheduler.find(slice.id);
+    const int64_t end = sequence.cache.size() + slice.n_new;
+    for (int64_t next = end - slice.n_logits + 1; next <= end; ++next)
+      rows.push_back({&sequence, next < sequence.n_tokens() ? sequence.tokens[static_cast<size_t>(next)] : -1});
   }
-  std::vector<std::optional<SampledToken>> tokens(sequences.size());
+  std::vector<std::optional<SampledToken>> tokens(rows.size());
   const auto row_size = static_cast<size_t>(n_vocab());
-  model->backend().parallel(static_cast<int64_t>(sequences.size()), [&](int64_t i) {
+  model->backend().parallel(static_cast<int64_t>(rows.size()), [&](int64_t i) {
     const auto row = static_cast<size_t>(i);
-    Sequence& sequence = *sequences[row];
+    Sequence& sequence = *rows[row].sequence;
+    const std::span<const float> row_logits = logits.subspan(row * row_size, row_size);
     try {
-      if (sequence.tokens.size() == sequence.tokens.capacity())
-        sequence.tokens.reserve(2 * sequence.tokens.size());
-      tokens[row] = sequence.sampler.sample(logits.subspan(row * row_size, row_size));
+      if (rows[row].next >= 0) {
+        tokens[row] = log_probabilities(row_logits, rows[row].next, sequence.request.prompt_logprobs);
+      } else if (sequence.answers()) {
+        if (sequence.tokens.size() == sequence.tokens.capacity())
+          sequence.tokens.reserve(2 * sequence.tokens.size());
+        tokens[row] = sequence.sampler.sample(row_logits);
+      }
     } catch (const std::bad_alloc&) {
       tokens[row].reset();
     }
   });
   return tokens;
+}
+
+/// Hands out what follows the tokens from `first` on. False when the callback has ended the sequence.
+bool Engine::Impl::tell_scores(Sequence& sequence, std::span<const std::optional<SampledToken>> tokens, int64_t first) {
+  const SequenceId id = sequence.id;
+  auto on_prompt_token = std::move(sequence.request.on_prompt_token);  // held here: it may cancel its own sequence
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (const int64_t next = first + static_cast<int64_t>(i) + 1; next < sequence.n_scored || next >= sequence.status.n_prompt) continue;
+    ++sequence.n_scored;
+    try {
+      on_prompt_token(*tokens[i]);
+    } catch (...) {
+      if (scheduler.find(id) != nullptr) finish(id, FinishReason::kCancelled);
+      throw;
+    }
+    if (scheduler.find(id) == nullptr) return false;
+  }
+  sequence.request.on_prompt_token = std::move(on_prompt_token);
+  return true;
 }
 
 /// Counts the rows that the forward has stored, and hands out what came of them. A sequence that memory was
@@ -315,23 +356,28 @@ void Engine::Impl::advance(const std::vector<PlannedSlice>& slices, HostOutputs 
   const auto d_model = static_cast<size_t>(model->config().d_model);
   std::exception_ptr failure;
   for (const PlannedSlice& slice : slices) {
-    std::optional<SampledToken>* token = slice.n_logits > 0 ? &tokens[row++] : nullptr;
+    const auto n_rows = static_cast<size_t>(slice.n_logits);
+    const auto next = std::span(tokens).subspan(std::exchange(row, row + n_rows), n_rows);
     const auto n_states = static_cast<size_t>(slice.n_hidden) * d_model;
     const auto states = outputs.hidden.subspan(std::exchange(state, state + n_states), n_states);
     Sequence* sequence = scheduler.find(slice.id);
     if (sequence == nullptr) continue;  // an earlier sequence's callback has cancelled it
     try {
-      if (token != nullptr && !*token) throw std::bad_alloc();
+      const bool chosen = slice.completes && sequence->answers();
+      const size_t n_wanted = n_rows > 0 && slice.completes && !chosen ? n_rows - 1 : n_rows;  // nothing follows the last
+      if (std::any_of(next.begin(), next.begin() + n_wanted, [](const auto& token) { return !token; })) throw std::bad_alloc();
       if (!sequence->decodes()) report.n_prompt_tokens += slice.n_new;
       if (n_states > 0) pool_states(*sequence, slice, states);
+      const int64_t first = sequence->cache.size();
       scheduler.computed(*sequence, slice.n_new);
-      if (token != nullptr && (*token)->token < 0) {
+      if (sequence->scores() && !tell_scores(*sequence, next, first)) continue;
+      if (chosen && next.back()->token < 0) {
         finish(slice.id, FinishReason::kNoToken);
-      } else if (token != nullptr) {
+      } else if (chosen) {
         ++report.n_new_tokens;
-        accept(*sequence, **token);
+        accept(*sequence, *next.back());
       } else if (slice.completes) {
-        finish_embedding(*sequence);
+        sequence->embeds() ? finish_embedding(*sequence) : finish(sequence->id, FinishReason::kLength);
       }
     } catch (...) {
       failure = std::current_exception();
@@ -421,8 +467,7 @@ Status Engine::evaluate(
                     m.model->config().n_context, m.pool->n_pages() * kPageRows));
   }
   if (chunk == 0) {
-    const int64_t rows = kLogitBytes / static_cast<int64_t>(sizeof(float)) / m.n_vocab();
-    chunk = std::max<int64_t>(1, std::min(m.options.chunk, rows));
+    chunk = std::min(m.options.chunk, most_logit_rows(m.n_vocab()));
   }
   SequenceCache cache(*m.pool);
   if (!m.scheduler.free_pages(pages_for(n)) || !cache.reserve(n)) {

@@ -23,7 +23,8 @@ struct EngineOptions {
   /// Prompt tokens of all sequences in a step while others generate: what an answer's next token may have to
   /// wait for
   int64_t prefill_budget = 128;
-  int64_t max_batch_tokens = 1024;  ///< tokens of one step; also the most sequences that run at once
+  int64_t max_batch_tokens = 1024;  ///< tokens of one step
+  int64_t max_sequences = 1024;     ///< that run at once; each has a token in a step, so never more than max_batch_tokens
   MlaForm mla_form = MlaForm::kAuto;
   bool share_prefixes = true;  ///< sequences with equal beginnings share full pages
 };
@@ -45,7 +46,8 @@ enum class Pooling { kNone, kLast, kMean };
 struct Request {
   std::vector<int32_t> prompt;  ///< token ids, BOS included where the model wants it; at least one
   SamplingParams sampling;
-  int64_t max_new_tokens = 256;  ///< at least 1; the sequence also ends where the context or the cache ends
+  /// At least 1 (0 with on_prompt_token: the sequence ends with its prompt); it also ends where the context or the cache ends
+  int64_t max_new_tokens = 256;
   std::vector<int32_t> stop_tokens;  ///< ends the sequence; the token itself is reported with reason kStop
   std::string client;                ///< who asks (any bytes): service is shared fairly between clients
   /// Any bytes: cached pages are shared with requests of the same namespace only. The same over restarts, if
@@ -56,6 +58,11 @@ struct Request {
   /// as cancelled, and when the others have got theirs the exception leaves step() (of several, one): std::bad_alloc as
   /// its error, others as they are.
   std::function<bool(const SampledToken&)> on_token;
+  /// If there is one: called inside step(), under the rules of on_token, for every token of the prompt but the first, in their
+  /// order and before any token of the answer, with its log-probability after those before it and the prompt_logprobs most
+  /// probable in its place. Such a prompt's rows are all computed, never taken from shared pages.
+  std::function<void(const SampledToken&)> on_prompt_token;
+  int32_t prompt_logprobs = 0;
   /// Anything but kNone: no token is generated (sampling, limits and stops are not read), on_embedding is
   /// called once with [d_model] values, under the rules of on_token, and the sequence ends with reason kStop.
   Pooling pooling = Pooling::kNone;
@@ -115,6 +122,9 @@ class Engine {
   bool busy() const { return n_running() + n_waiting() > 0; }
   int64_t n_running() const;
   int64_t n_waiting() const;
+  /// How many of the requests that wait, or are submitted next, begin as soon as they may: those that are held back for a prefix
+  /// that another computes, or that are paused, have their place. 0 while one waits for pages or for its turn.
+  int64_t n_places() const;
   /// Of a running, waiting or finished sequence; finished ones are remembered for the next few thousand
   /// submissions. Errors: kUsage for others.
   Result<SequenceStatus> status(SequenceId id) const;

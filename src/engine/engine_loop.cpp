@@ -112,8 +112,7 @@ Result<EngineLoop::Id> ThreadedLoop::submit(Job job) try {
   {
     const std::lock_guard lock(mutex_);
     if (!accepts_) return Error::busy("no more requests are accepted: the server is shutting down");
-    if (const int64_t n = status_.n_waiting + n_posted_jobs_;
-        n >= std::max<int64_t>(options_.max_waiting, 1)) {
+    if (const int64_t n = status_.n_waiting + n_posted_jobs_ - status_.n_places; n >= std::max<int64_t>(options_.max_waiting, 1)) {
       return Error::busy(fmt::format("{} requests wait already, and no more than {} may: try again later", n,
                                      options_.max_waiting));
     }
@@ -303,6 +302,7 @@ void ThreadedLoop::publish_status(bool idle) {
   const std::lock_guard lock(mutex_);
   status_ = {.n_running = engine_->n_running(),
              .n_waiting = engine_->n_waiting(),
+             .n_places = engine_->n_places(),
              .n_pages = engine_->cache().n_pages(),
              .n_used_pages = engine_->cache().n_used(),
              .n_reusable_pages = n_reusable_pages_};

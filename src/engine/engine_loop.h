@@ -11,7 +11,7 @@
 namespace mla {
 
 struct EngineLoopOptions {
-  int64_t max_waiting = 64;  ///< requests that are accepted and do not run yet, over all clients
+  int64_t max_waiting = 64;  ///< requests that are accepted and have no place to begin yet, over all clients
   /// Called on the loop's thread after each step (metrics).
   std::function<void(const StepReport& report, double seconds)> on_step;
 };
@@ -19,6 +19,7 @@ struct EngineLoopOptions {
 /// How the loop stands, for gauges and for admission.
 struct EngineLoopStatus {
   int64_t n_running = 0, n_waiting = 0;
+  int64_t n_places = 0;  ///< so many of those that wait, or come next, are in nobody's way (Engine::n_places())
   int64_t n_pages = 0, n_used_pages = 0;  ///< of the cache in memory; used: held by a sequence or kept for its prefix
   int64_t n_reusable_pages = 0;           ///< of the used: held for their prefix alone
 };
@@ -41,7 +42,7 @@ class EngineLoop {
   /// Ends everything as cancelled, then the thread.
   virtual ~EngineLoop() = default;
 
-  /// Errors: as Engine::submit(), checked before it returns; kBusy when max_waiting requests wait or the loop is stopping.
+  /// Errors: as Engine::submit(), checked before it returns; kBusy when max_waiting requests wait for a place or the loop is stopping.
   virtual Result<Id> submit(Job job) = 0;
   /// Ends a job within one step; nothing happens when it has ended.
   virtual void cancel(Id id) = 0;

@@ -8,13 +8,15 @@
 
 namespace mla {
 
-Scheduler::Scheduler(PagePool& pool, const EngineOptions& options, std::shared_ptr<PrefixStore> store)
+Scheduler::Scheduler(PagePool& pool, const EngineOptions& options, int64_t max_scored_rows, std::shared_ptr<PrefixStore> store)
     : pool_(pool),
       store_(std::move(store)),
       prefixes_(pool),
       chunk_(options.chunk),
       prefill_budget_(options.prefill_budget),
       max_batch_tokens_(options.max_batch_tokens),
+      max_sequences_(std::min(options.max_sequences, options.max_batch_tokens)),
+      max_scored_rows_(max_scored_rows),
       share_prefixes_(options.share_prefixes) {}
 
 // -- sequences
@@ -90,11 +92,18 @@ bool Scheduler::free_pages(int64_t n) {
   return pool_.n_free() >= n;
 }
 
-Sequence* Scheduler::next_to_preempt() const {
+Sequence* Scheduler::youngest_paused() const {
   for (auto id = running_.rbegin(); id != running_.rend(); ++id) {
     if (Sequence* sequence = find(*id); sequence->paused) return sequence;
   }
-  return find(*running_.rbegin());
+  return nullptr;
+}
+
+/// So that others may have its pages and its place.
+bool Scheduler::preempt_paused() {
+  Sequence* const sequence = youngest_paused();
+  if (sequence != nullptr) preempt(*sequence);
+  return sequence != nullptr;
 }
 
 void Scheduler::preempt(Sequence& sequence) {
@@ -109,7 +118,8 @@ void Scheduler::preempt(Sequence& sequence) {
 
 bool Scheduler::reserve_or_preempt(Sequence& sequence, int64_t n_new, Plan& plan) {
   while (!free_pages(sequence.cache.pages_needed(n_new))) {
-    Sequence& victim = *next_to_preempt();
+    Sequence* const paused = youngest_paused();
+    Sequence& victim = paused != nullptr ? *paused : *find(*running_.rbegin());
     std::erase_if(plan.slices, [&](const PlannedSlice& slice) {
       if (slice.id != victim.id) return false;
       plan.budget += slice.n_new;
@@ -142,7 +152,7 @@ void Scheduler::take(Sequence& sequence, int64_t n_new, Plan& plan) {
   plan.slices.push_back({.id = sequence.id,
                          .n_new = n_new,
                          .completes = completes,
-                         .n_logits = completes && !sequence.embeds() ? 1 : 0,
+                         .n_logits = sequence.scores() ? n_new : completes && sequence.answers() ? 1 : 0,
                          .n_hidden = mean                             ? n_new
                                      : completes && sequence.embeds() ? 1
                                                                       : 0});
@@ -173,9 +183,13 @@ std::vector<Scheduler::Share> Scheduler::divide(int64_t budget) const {
     if (sequence->advances() && !sequence->decodes()) shares.push_back({sequence, 0});
   }
   if (shares.empty()) return shares;
+  int64_t scored_rows = max_scored_rows_;
   const auto give = [&](Share& share, int64_t at_most) {
-    const int64_t n =
-        std::min({at_most, budget, share.sequence->n_pending() - share.n_new, chunk_ - share.n_new});
+    int64_t n = std::min({at_most, budget, share.sequence->n_pending() - share.n_new, chunk_ - share.n_new});
+    if (share.sequence->scores()) {
+      n = std::min(n, scored_rows);
+      scored_rows -= n;
+    }
     share.n_new += n;
     budget -= n;
   };

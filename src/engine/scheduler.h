@@ -20,7 +20,7 @@ struct PlannedSlice {
   SequenceId id = 0;
   int64_t n_new = 0;       ///< how many of its pending tokens
   bool completes = false;  ///< they are all that is pending
-  int64_t n_logits = 0;    ///< of so many of the last of them the logits are wanted,
+  int64_t n_logits = 0;    ///< of so many of the last of them (all or one) the logits are wanted,
   int64_t n_hidden = 0;    ///< of so many the final hidden states
 };
 
@@ -41,8 +41,8 @@ class Scheduler {
   /// pages.
   static constexpr int64_t kMaxOvertaken = 256;
 
-  /// `store` may be null: nothing outlives the pool's memory then.
-  Scheduler(PagePool& pool, const EngineOptions& options, std::shared_ptr<PrefixStore> store = nullptr);
+  /// `max_scored_rows`: rows of scored prompts in a step, at least 1. `store` may be null: nothing outlives the pool's memory then.
+  Scheduler(PagePool& pool, const EngineOptions& options, int64_t max_scored_rows, std::shared_ptr<PrefixStore> store = nullptr);
 
   void submit(std::unique_ptr<Sequence> sequence);
   /// The next step: one token of every sequence that decodes, then prompt chunks within the budget. Rows for
@@ -66,6 +66,7 @@ class Scheduler {
   bool runs(SequenceId id) const { return running_.contains(id); }
   int64_t n_running() const { return static_cast<int64_t>(running_.size()); }
   int64_t n_waiting() const { return static_cast<int64_t>(waiting_.size()); }
+  int64_t n_places() const;
   int64_t n_preemptions() const { return n_preemptions_; }
   /// Running sequences whose pages are being loaded; plan() takes up those that are done.
   int64_t n_loading() const;
@@ -88,6 +89,8 @@ class Scheduler {
   void admit();
   bool admit(Sequence& sequence);
   Sequence* next_to_admit();
+  bool preempt_paused();
+  bool awaits(const Sequence& sequence) const;
   bool awaits_another(Sequence& sequence);
   bool fits(const Sequence& sequence) const;
   PrefixIndex::Match known_prefix(const Sequence& sequence);
@@ -101,7 +104,7 @@ class Scheduler {
   std::vector<Share> divide(int64_t budget) const;
   void take(Sequence& sequence, int64_t n_new, Plan& plan);
   bool reserve_or_preempt(Sequence& sequence, int64_t n_new, Plan& plan);
-  Sequence* next_to_preempt() const;
+  Sequence* youngest_paused() const;
   void preempt(Sequence& sequence);
   void publish(const Sequence& sequence);
   void keep(const Sequence& sequence);
@@ -112,6 +115,8 @@ class Scheduler {
   int64_t chunk_;
   int64_t prefill_budget_;
   int64_t max_batch_tokens_;
+  int64_t max_sequences_;
+  int64_t max_scored_rows_;
   bool share_prefixes_;
   ClientService clients_;
   std::map<SequenceId, std::unique_ptr<Sequence>> sequences_;

@@ -33,15 +33,20 @@ struct Sequence {
   /// Its next token follows one that it has said: all but that one is computed.
   bool decodes() const { return status.n_generated > 0 && n_pending() == 1; }
   bool embeds() const { return request.pooling != Pooling::kNone; }
+  bool answers() const { return !embeds() && request.max_new_tokens > 0; }
+  /// Whether log-probabilities of prompt tokens are still to be told.
+  bool scores() const { return request.on_prompt_token && n_scored < status.n_prompt; }
   /// Whether it may have a part in a step. What is to hold a sequence back for a while is asked here and
   /// nowhere else: it then keeps its place and its pages, nobody waits for what it would compute, and it goes
   /// on in the step after.
   bool advances() const { return !paused && load == nullptr; }
   /// How many leading tokens' rows may come from elsewhere. The last token is always computed, for its
-  /// logits; and for a mean over all tokens, those that are not in it yet.
-  int64_t n_shareable() const { return request.pooling == Pooling::kMean ? n_pooled : n_tokens() - 1; }
+  /// logits; and so are, for a mean over all tokens, those that are not in it yet, and those whose logits score the next one.
+  int64_t n_shareable() const {
+    return request.pooling == Pooling::kMean ? n_pooled : scores() ? n_scored - 1 : n_tokens() - 1;
+  }
   /// Rows it needs to say its next token (or its embedding) and hold that.
-  int64_t n_rows_wanted() const { return n_pending() + (embeds() ? 0 : 1); }
+  int64_t n_rows_wanted() const { return n_pending() + (answers() ? 1 : 0); }
 
   SequenceId id;
   Request request;
@@ -51,6 +56,7 @@ struct Sequence {
   SequenceStatus status;
   std::vector<float> pooled;  ///< [d_model] of an embedding: the sum over n_pooled tokens, or the last one's
   int64_t n_pooled = 0;       ///< leading tokens in the sum; stays when pages are given back
+  int64_t n_scored = 1;       ///< leading prompt tokens that on_prompt_token was told, or (the first) has none for
 
   // The scheduler's.
   ClientService::Client* client = nullptr;

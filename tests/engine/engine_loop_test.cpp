@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <future>
@@ -136,7 +137,7 @@ TEST_F(EngineLoopTest, RefusesWhatWouldWaitBeyondItsLimit) {
   held.get_future().wait();
   std::vector<std::shared_ptr<Outcome>> outcomes;
   int n_busy = 0;
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 6; ++i) {  // one has a place, three wait
     outcomes.push_back(std::make_shared<Outcome>());
     const auto id = submit(outcomes.back(), {.prompt = {1, 2}, .max_new_tokens = 3});
     if (id.ok()) continue;
@@ -145,10 +146,41 @@ TEST_F(EngineLoopTest, RefusesWhatWouldWaitBeyondItsLimit) {
     outcomes.pop_back();
   }
   EXPECT_EQ(n_busy, 2);
-  EXPECT_EQ(loop_->status().n_waiting, 3);
+  EXPECT_EQ(loop_->status().n_waiting, 4);
   go.set_value();
   for (const auto& outcome : outcomes) wait(outcome);
   EXPECT_TRUE(submit(std::make_shared<Outcome>(), {.prompt = {1}, .max_new_tokens = 1}).ok());
+}
+
+TEST_F(EngineLoopTest, ThoseThatWaitForASharedPrefixDoNotFillTheQueue) {
+  EngineOptions options = kOptions;
+  options.chunk = 4;
+  // The loop stands still after its second and its fourth step.
+  std::array<std::promise<void>, 2> stands, goes_on;
+  int n_steps = 0;
+  start(options, {.max_waiting = 2, .on_step = [&](const StepReport&, double) {
+                    if (++n_steps != 2 && n_steps != 4) return;
+                    const size_t stop = n_steps == 2 ? 0 : 1;
+                    stands.at(stop).set_value();
+                    goes_on.at(stop).get_future().wait();
+                  }});
+  const std::vector<int32_t> prompt(5 * kPageRows, 7);
+  std::vector<std::shared_ptr<Outcome>> outcomes;
+  const auto submit_more = [&](int n) {
+    for (int i = 0; i < n; ++i) {
+      outcomes.push_back(std::make_shared<Outcome>());
+      EXPECT_TRUE(submit(outcomes.back(), {.prompt = prompt, .max_new_tokens = 2}).ok()) << outcomes.size();
+    }
+  };
+  submit_more(1);
+  for (size_t stop = 0; stop < 2; ++stop) {
+    stands.at(stop).get_future().wait();
+    submit_more(5);
+    EXPECT_EQ(loop_->status().n_running, 1);
+    EXPECT_EQ(loop_->status().n_waiting, stop == 0 ? 5 : 10);
+    goes_on.at(stop).set_value();
+  }
+  for (const auto& outcome : outcomes) wait(outcome);
 }
 
 TEST_F(EngineLoopTest, StopAcceptingFinishesWhatWasAccepted) {

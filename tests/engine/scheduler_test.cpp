@@ -348,6 +348,39 @@ TEST_F(SchedulerTest, CancelsWhateverState) {
 // -- everything at once
 // -------------------------------------------------------------------------------------------------------------------
 
+TEST_F(SchedulerTest, WhoeverIsPausedGivesItsPlaceToThoseThatWait) {
+  make({.cache_format = RowFormat::kF32, .max_tokens = 100 * kPageRows, .chunk = 32, .max_sequences = 2});
+  const auto prompt = random_ids(40);
+  const SequenceId alone = submit(prompt, 20);
+  run();
+  const SequenceId slow = submit(prompt, 20), slower = submit(prompt, 20);
+  for (int i = 0; i < 5; ++i) step();
+  engine_->pause(slow);
+  engine_->pause(slower);
+  const SequenceId waits = submit(random_ids(10), 20), waits_too = submit(random_ids(10), 20);
+  for (int i = 0; i < 40; ++i) step();
+  EXPECT_TRUE(status(waits).finished && status(waits_too).finished) << "clients that do not read hold up those that do";
+  EXPECT_FALSE(status(slow).finished);
+  engine_->resume(slow);
+  engine_->resume(slower);
+  run();
+  EXPECT_EQ(answer(slow), answer(alone));
+  EXPECT_EQ(answer(slower), answer(alone));
+  expect_no_leak();
+}
+
+TEST_F(SchedulerTest, FewPlacesDoNotCutPromptsIntoSmallSteps) {
+  make({.cache_format = RowFormat::kF32, .max_tokens = 100 * kPageRows, .chunk = 32, .max_sequences = 1});
+  const SequenceId first = submit(random_ids(96), 1), second = submit(random_ids(96), 1);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_FALSE(status(first).finished);
+    EXPECT_EQ(step().n_running, i < 2 ? 1 : 0);
+  }
+  EXPECT_TRUE(status(first).finished);
+  EXPECT_FALSE(status(second).running);
+  run();
+}
+
 TEST_F(SchedulerTest, AStepIsEmptyOnlyWhenAllThatIsLeftIsPaused) {
   make({.cache_format = RowFormat::kF32,
         .max_tokens = 20 * kPageRows,

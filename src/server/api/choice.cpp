@@ -13,6 +13,12 @@ std::vector<int32_t> shown_tokens(const ChoiceOptions& options) {
 
 }  // namespace
 
+TokenRecord token_record(const Tokenizer& tokenizer, const SampledToken& token) {
+  TokenRecord record{.id = token.token, .logprob = token.logprob, .top = token.top};
+  if (auto bytes = tokenizer.token_bytes(token.token, true); bytes.ok()) record.bytes = std::move(*bytes);
+  return record;
+}
+
 Choice::Choice(ChoiceOptions options)
     : options_(std::move(options)),
       decoder_(options_.tokenizer, options_.stops, options_.begins_text, shown_tokens(options_)) {
@@ -35,8 +41,8 @@ ChoiceDelta Choice::accept(const SampledToken& token) {
 ChoiceDelta Choice::finish() { return take(decoder_.finish(), true); }
 
 void Choice::hold(const SampledToken& token, size_t begin) {
-  TokenRecord record{.id = token.token, .logprob = token.logprob, .top = token.top, .begin = begin};
-  if (auto bytes = options_.tokenizer->token_bytes(token.token, true); bytes.ok()) record.bytes = std::move(*bytes);
+  TokenRecord record = token_record(*options_.tokenizer, token);
+  record.begin = begin;
   record.silent = decoder_.received_bytes() == begin;
   const bool drops_space = begin == 0 && options_.begins_text && options_.tokenizer->strips_leading_space();
   if (drops_space && !record.silent && record.bytes.starts_with(' ')) record.bytes.erase(0, 1);

@@ -24,6 +24,9 @@ struct TokenRecord {
   size_t begin = 0;     ///< bytes of the answer's text in front of it
 };
 
+/// A token with its log-probability.
+TokenRecord token_record(const Tokenizer& tokenizer, const SampledToken& token);
+
 /// What has become certain of an answer, in order.
 struct ChoiceDelta {
   std::vector<AnswerPart> parts;

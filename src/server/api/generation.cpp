@@ -16,6 +16,10 @@ double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::
   return std::chrono::duration<double>(to - from).count();
 }
 
+ApiError cancelled() {
+  return not_available("the request was cancelled: the client left, or the server is stopping", 1);
+}
+
 }  // namespace
 
 std::shared_ptr<Generation> Generation::create(EngineLoop& loop, Metrics& metrics, GenerationPlan plan,
@@ -27,7 +31,7 @@ std::shared_ptr<Generation> Generation::create(EngineLoop& loop, Metrics& metric
 void Generation::start() {
   watch_client();
   if (plan_.prompt_logprobs < 0) return submit();
-  loop_.run([g = shared_from_this()](Engine& engine) { g->evaluate_prompts(engine); });
+  score_prompts();
 }
 
 Generation::Generation(EngineLoop& loop, Metrics& metrics, GenerationPlan plan, std::shared_ptr<http::Reply> reply,
@@ -94,13 +98,10 @@ void Generation::submit() {
     mla::Request& request = plan_.choices[i].request;
     if (request.max_new_tokens == 0) continue;
     request.on_token = [self = shared_from_this(), i](const SampledToken& token) { return self->accept(i, token); };
-    EngineLoop::Job job{std::move(request), [self = shared_from_this(), i](const SequenceStatus& status, const std::optional<Error>& error) {
-                          self->end(i, status, error);
-                        }};
-    const auto id = loop_.submit(std::move(job));
-    if (!id.ok()) return fail(api_error(id.error()));
-    const std::lock_guard ids_lock(ids_mutex_);
-    ids_.push_back(*id);
+    const auto on_end = [self = shared_from_this(), i](const SequenceStatus& status, const std::optional<Error>& error) {
+      self->end(i, status, error);
+    };
+    if (!submit_job(std::move(request), on_end)) return;
   }
   if (closed_) cancel_all();  // before the ids were known
   if (plan_.stream) {
@@ -111,6 +112,41 @@ void Generation::submit() {
   for (size_t i = 0; i < plan_.choices.size(); ++i) {
     if (plan_.choices[i].request.max_new_tokens == 0) close_choice(i, FinishReason::kLength);
   }
+}
+
+/// Hands one job to the loop; false when it took none, and all is over.
+bool Generation::submit_job(mla::Request request, std::function<void(const SequenceStatus&, const std::optional<Error>&)> on_end) {
+  const auto id = loop_.submit({std::move(request), std::move(on_end)});
+  if (!id.ok()) {
+    fail(api_error(id.error()));
+    return false;
+  }
+  const std::lock_guard ids_lock(ids_mutex_);
+  ids_.push_back(*id);
+  return true;
+}
+
+/// Has the log-probabilities of every prompt's tokens computed, once for all of its choices, before these begin. Until then
+/// the loop's thread alone adds to prompt_tokens_.
+void Generation::score_prompts() {
+  const std::lock_guard lock(mutex_);
+  n_scoring_ = plan_.n_prompts;
+  size_t next = 0;  // choices of one prompt follow each other
+  for (const PlannedChoice& planned : plan_.choices) {
+    if (planned.prompt != next) continue;
+    const size_t prompt = next++;
+    mla::Request request = planned.request;
+    request.max_new_tokens = 0;
+    request.prompt_logprobs = plan_.prompt_logprobs;
+    request.on_prompt_token = [self = shared_from_this(), prompt](const SampledToken& token) { self->add_prompt_token(prompt, token); };
+    add_prompt_token(prompt, {.token = request.prompt.front()});
+    prompt_tokens_[prompt].front().logprob.reset();  // nothing comes before it
+    const auto on_end = [self = shared_from_this()](const SequenceStatus& status, const std::optional<Error>& error) {
+      self->end_scoring(status, error);
+    };
+    if (!submit_job(std::move(request), on_end)) return;
+  }
+  if (closed_) cancel_all();
 }
 
 void Generation::emit_beginnings() {
@@ -129,38 +165,22 @@ void Generation::emit_beginnings() {
 // -- on the loop's thread
 // -------------------------------------------------------------------------------------------------------------------
 
-/// One prompt at a time, so that the steps of others come between.
-void Generation::evaluate_prompts(Engine& engine) {
-  if (closed_) return abort(not_available("the client left", 1));
-  for (const PlannedChoice& planned : plan_.choices) {
-    std::vector<TokenRecord>& records = prompt_tokens_[planned.prompt];
-    if (!records.empty()) continue;
-    if (const Status status = evaluate_prompt(engine, planned, records); !status.ok()) return abort(api_error(status.error()));
-    return loop_.run([g = shared_from_this()](Engine& e) { g->evaluate_prompts(e); });
-  }
-  submit();
+void Generation::add_prompt_token(size_t prompt, const SampledToken& token) {
+  const Tokenizer& tokenizer = *loop_.model().tokenizer();
+  TokenRecord record = token_record(tokenizer, token);
+  record.silent = tokenizer.is_special(token.token);
+  prompt_tokens_[prompt].push_back(std::move(record));
 }
 
-Status Generation::evaluate_prompt(Engine& engine, const PlannedChoice& planned, std::vector<TokenRecord>& records) const {
-  const std::vector<int32_t>& ids = planned.request.prompt;
-  const auto n_vocab = static_cast<size_t>(engine.model().config().n_vocab);
-  const auto add = [&](const SampledToken& token, bool first) {
-    TokenRecord record{.id = token.token, .top = token.top};
-    if (!first) record.logprob = token.logprob;
-    const auto& tokenizer = *engine.model().tokenizer();
-    if (auto bytes = tokenizer.token_bytes(token.token, true); bytes.ok()) record.bytes = std::move(*bytes);
-    record.silent = tokenizer.is_special(token.token);
-    records.push_back(std::move(record));
-  };
-  add({.token = ids.front()}, true);
-  return engine.evaluate(ids, 0, [&](int64_t first_row, std::span<const float> logits) {
-    for (size_t row = 0; row * n_vocab < logits.size(); ++row) {
-      const size_t next = static_cast<size_t>(first_row) + row + 1;
-      if (next >= ids.size()) break;
-      add(log_probabilities(logits.subspan(row * n_vocab, n_vocab), ids[next], plan_.prompt_logprobs), false);
-    }
-    return Status();
-  });
+void Generation::end_scoring(const SequenceStatus& status, const std::optional<Error>& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (over_) return;
+    if (error) return fail(api_error(*error));
+    if (status.reason == FinishReason::kCancelled) return fail(cancelled());
+    if (--n_scoring_ > 0) return;
+  }
+  submit();
 }
 
 bool Generation::accept(size_t index, const SampledToken& token) {
@@ -186,7 +206,7 @@ void Generation::end(size_t index, const SequenceStatus& status, const std::opti
     prefill_seconds_ = status.ttft_seconds - status.queue_seconds;
   }
   if (error) return fail(api_error(*error));
-  if (status.reason == FinishReason::kCancelled) return fail(not_available("the request was cancelled: the client left, or the server is stopping", 1));
+  if (status.reason == FinishReason::kCancelled) return fail(cancelled());
   if (status.reason == FinishReason::kNoToken) {
     return fail({.status = 500, .type = "server_error",
                  .message = "no token of the model's vocabulary can continue the answer as 'response_format' asks", .code = "no_token"});

@@ -70,8 +70,10 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   void watch_client();
   void submit();
-  void evaluate_prompts(Engine& engine);
-  Status evaluate_prompt(Engine& engine, const PlannedChoice& planned, std::vector<TokenRecord>& records) const;
+  bool submit_job(mla::Request request, std::function<void(const SequenceStatus&, const std::optional<Error>&)> on_end);
+  void score_prompts();
+  void add_prompt_token(size_t prompt, const SampledToken& token);
+  void end_scoring(const SequenceStatus& status, const std::optional<Error>& error);
   bool accept(size_t index, const SampledToken& token);
   void end(size_t index, const SequenceStatus& status, const std::optional<Error>& error);
   void emit(size_t index, ChoiceDelta delta);
@@ -97,7 +99,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::vector<Live> live_;
   std::vector<std::vector<TokenRecord>> prompt_tokens_;  ///< [n_prompts], when their log-probabilities were asked for
   std::vector<PromptUse> prompts_;
-  size_t n_open_ = 0;
+  size_t n_open_ = 0, n_scoring_ = 0;  ///< choices, and prompts being scored, that have not ended
   bool streaming_ = false;  ///< events have begun
   bool over_ = false;       ///< everything was said that will be
   std::optional<Clock::time_point> first_token_, last_token_;
