@@ -13,6 +13,7 @@
 namespace mla::server {
 namespace {
 
+constexpr size_t kLargeBody = size_t{64} << 10;
 constexpr size_t kMaxNotedFields = 100;  ///< of all requests together: clients choose the names
 
 void send_json(http::Reply& reply, const Json& json, int status = 200) { reply.send({.status = status, .body = written(json)}); }
@@ -24,8 +25,8 @@ Api::Api(ApiOptions options, Metrics& metrics, Log& log) : options_(std::move(op
 }
 
 void Api::join() {
-  pool_.stop();
-  pool_.join();
+  for (auto* pool : {&pool_, &pool_of_large_}) pool->stop();
+  for (auto* pool : {&pool_, &pool_of_large_}) pool->join();
 }
 
 // -- state
@@ -104,6 +105,7 @@ void Api::with_model(Request request, ReplyPtr reply, Work work) {
   if (stopping) return reject(not_available("the server is stopping", 1), reply);
   if (model == nullptr) return reject(not_available("the model is being loaded; GET /readyz tells how far it is", 2), reply);
   if (model->tokenizer == nullptr) return reject(ApiError::bad("", "this model has no tokenizer: it cannot be served"), reply);
+  auto& pool = request.body.size() > kLargeBody ? pool_of_large_ : pool_;
   auto task = [this, model = std::move(model), request = std::move(request), reply = std::move(reply), work = std::move(work)] {
     ApiError failure{.status = 500, .type = "server_error", .code = "internal_error"};
     try {
@@ -116,7 +118,7 @@ void Api::with_model(Request request, ReplyPtr reply, Work work) {
     }
     reply->send(error_response(failure));
   };
-  boost::asio::post(pool_, std::move(task));
+  boost::asio::post(pool, std::move(task));
 }
 
 /// Tells the log what a client asked for that means nothing here: once for each name, and only so many.

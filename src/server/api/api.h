@@ -31,7 +31,8 @@ struct ApiOptions {
 };
 
 /// The routes' handlers. Until ready() those that need the model answer 503 with the progress of loading. Reading,
-/// rendering and tokenising a request takes time: that is done on threads of its own, not on the connections'.
+/// rendering and tokenising a request takes time, seconds for megabytes of text: that is done on threads of its own, not on the
+/// connections'.
 class Api {
  public:
   /// Both outlive it.
@@ -90,7 +91,7 @@ class Api {
   std::map<const Generation*, std::weak_ptr<Generation>> active_;
   std::set<std::string> noted_fields_;  ///< unknown fields that the log has told of
 
-  boost::asio::thread_pool pool_{2};
+  boost::asio::thread_pool pool_{2}, pool_of_large_{1};  ///< large bodies have their own: small ones do not wait for them
   boost::asio::steady_timer deadline_timer_{pool_};
 };
 

@@ -66,6 +66,19 @@ TEST_F(ApiTest, TellsHowFarLoadingIs) {
   }
 }
 
+TEST_F(ApiTest, SmallRequestsDoNotWaitForLargeOnes) {
+  api.ready(loop);
+  const Json large = {{"content", std::string(2'000'000, 'a')}};
+  std::vector<std::shared_ptr<FakeReply>> replies;
+  for (int i = 0; i < 6; ++i) {
+    replies.push_back(std::make_shared<FakeReply>());
+    api.tokenize({.method = "POST", .body = large.dump()}, replies.back());
+  }
+  EXPECT_EQ(call(&Api::tokenize, R"({"content": "ab"})")->response->status, 200);
+  EXPECT_FALSE(replies.back()->answered);
+  for (const auto& reply : replies) wait_for([&] { return reply->answered.load(); });
+}
+
 TEST_F(ApiTest, IsReadyAndStops) {
   api.ready(loop);
   EXPECT_EQ(call(&Api::ready_state, "")->response->status, 200);
