@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <exception>
 #include <new>
@@ -48,11 +47,6 @@ void Api::ready(EngineLoop& loop) {
 void Api::stop_accepting() {
   const std::lock_guard lock(mutex_);
   stopping_ = true;
-}
-
-size_t Api::n_active() const {
-  const std::lock_guard lock(mutex_);
-  return static_cast<size_t>(std::count_if(active_.begin(), active_.end(), [](const auto& entry) { return !entry.second.expired(); }));
 }
 
 void Api::watch_deadlines() {
@@ -139,7 +133,7 @@ void Api::run(const ServedModel& model, ApiResult<GenerationPlan> plan, Clock::t
     const std::lock_guard lock(mutex_);
     active_.erase(&done);
   });
-  {
+  if (options_.request_timeout.count() > 0) {
     const std::lock_guard lock(mutex_);
     active_.insert_or_assign(generation.get(), generation);
   }

@@ -47,8 +47,6 @@ class Api {
   void ready(EngineLoop& loop);
   /// From now on new requests are answered with 503, and /readyz too.
   void stop_accepting();
-  /// Requests for text that have been begun and not ended.
-  size_t n_active() const;
 
   // Handlers (http::Handler).
   using Request = http::Request;
@@ -88,7 +86,7 @@ class Api {
   std::shared_ptr<const ServedModel> model_;
   bool stopping_ = false;
   double loaded_ = 0.0, to_load_ = 0.0;
-  std::map<const Generation*, std::weak_ptr<Generation>> active_;
+  std::map<const Generation*, std::weak_ptr<Generation>> active_;  ///< those that have a deadline
   std::set<std::string> noted_fields_;  ///< unknown fields that the log has told of
 
   boost::asio::thread_pool pool_{2}, pool_of_large_{1};  ///< large bodies have their own: small ones do not wait for them
