@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -19,6 +20,8 @@
 #include "base/cpu_features.h"
 #include "base/float16.h"
 #include "cpu/cpu_backend.h"
+#include "grammar/json_schema.h"
+#include "grammar/token_constraint.h"
 #include "ops/backend.h"
 
 namespace mla {
@@ -163,11 +166,50 @@ void register_all() {
   }
 }
 
+/// 128,000 made-up words, with and without a space in front, some with what JSON puts behind a string.
+std::shared_ptr<const TokenIndex> vocabulary() {
+  std::vector<TokenText> tokens;
+  for (int byte = 0; byte < 256; ++byte) tokens.push_back({std::string(1, static_cast<char>(byte)), false});
+  std::mt19937 random(1);
+  const std::string letters = "etaoinshrdlcumwfgypbvk";
+  while (tokens.size() < 128'000) {
+    std::string word = random() % 2 == 0 ? " " : "";
+    for (size_t n = 1 + random() % 9; n > 0; --n) word += letters[random() % letters.size()];
+    if (random() % 40 == 0) word += random() % 2 == 0 ? "\":" : "\",";
+    tokens.push_back({word, false});
+  }
+  return std::make_shared<const TokenIndex>(std::move(tokens));
+}
+
+/// The tokens that may follow a text of the schema, over a large vocabulary.
+void token_mask(benchmark::State& state, const std::string& schema, const std::string& text) {
+  static const std::shared_ptr<const TokenIndex> tokens = vocabulary();
+  const auto grammar = compile_json_schema(nlohmann::ordered_json::parse(schema));
+  if (!grammar.ok()) return state.SkipWithError(grammar.error().message.c_str());
+  TokenConstraint constraint({.documents = {{.grammar = *grammar}}, .tokens = tokens});
+  for (const char c : text) constraint.accept(static_cast<unsigned char>(c));
+  TokenSet allowed;
+  for (auto _ : state) constraint.allow(allowed);
+}
+
+void register_token_masks() {
+  const std::string person = R"({"properties": {"name": {"type": "string"}, "short": {"type": "string", "maxLength": 12}, "n": {"type": "number"}}})";
+  for (const char* text : {"", "{\"na", "{\"name\":\"A b", "{\"name\":\"A \\", "{\"short\":\"A b", "{\"n\":1"})
+    benchmark::RegisterBenchmark((std::string("token_mask/person/") + text).c_str(), token_mask, person, text);
+  // As many objects as are followed side by side, told apart by their last property only.
+  nlohmann::ordered_json alike;
+  for (size_t i = 0; i < JsonMatcher::kMaxReadings; ++i)
+    alike["anyOf"].push_back({{"properties", {{"a", {{"type", "string"}}}, {"b" + std::to_string(i), {{"type", "string"}}}}}, {"required", {"a"}}});
+  for (const char* text : {"{\"a\":", "{\"a\":\"A b", "{\"a\":\"A \\"})
+    benchmark::RegisterBenchmark((std::string("token_mask/alike/") + text).c_str(), token_mask, alike.dump(), text);
+}
+
 }  // namespace
 }  // namespace mla
 
 int main(int argc, char** argv) {
   mla::register_all();
+  mla::register_token_masks();
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
 }

@@ -63,7 +63,7 @@ using JsonReadings = std::vector<JsonReading>;
 /// but not everything that is right is accepted.
 class JsonMatcher {
  public:
-  static constexpr size_t kMaxReadings = 128;
+  static constexpr size_t kMaxReadings = 64;
   static constexpr uint8_t kMaxSpace = 32;
 
   explicit JsonMatcher(std::shared_ptr<const JsonGrammar> grammar);
