@@ -116,11 +116,25 @@ void Step::go(JsonReading reading, Place place) {
   emit(reading);
 }
 
-/// Whether the byte is white space, which is then dealt with.
+/// Whether the byte is white space, which is then dealt with: one blank, or a line's end and the next one's indentation. Small
+/// models would fill an answer with more.
 bool Step::space(const JsonReading& reading, uint8_t byte) {
   if (!is_space(byte)) return false;
   JsonReading next = reading;
-  if (next.top.n_space++ < JsonMatcher::kMaxSpace) emit(next);
+  constexpr uint8_t kReturn = JsonMatcher::kMaxSpace + 1;  // a carriage return: only a line's end may follow
+  uint8_t& n = next.top.n_space;
+  const bool first = n == 0;
+  if (byte == '\r') {
+    if (!first) return true;
+    n = kReturn;
+  } else if (byte == '\n') {
+    if (!first && n != kReturn) return true;
+    n = 1;
+  } else {
+    if (n >= JsonMatcher::kMaxSpace) return true;
+    n = first ? JsonMatcher::kMaxSpace : static_cast<uint8_t>(n + 1);
+  }
+  emit(next);
   return true;
 }
 
@@ -161,7 +175,11 @@ void Step::end_value(const JsonReading& reading) {
 }
 
 void Step::document(JsonReading reading, uint8_t byte) {
-  if (reading.top.place == Place::kEnd || space(reading, byte)) return;
+  if (reading.top.place == Place::kEnd) return;
+  if (is_space(byte)) {  // answers begin with empty lines, behind thoughts above all
+    if (reading.top.n_space++ < JsonMatcher::kMaxLeadingSpace) emit(reading);
+    return;
+  }
   reading.top = {.place = Place::kEnd};
   begin_value(reading, grammar_.root, byte);
 }

@@ -58,13 +58,13 @@ using JsonReadings = std::vector<JsonReading>;
 ///
 /// Beyond JSON and the schema it asks for: properties of the schema in its order, and behind them those that
 /// it does not name, with names that are written without escapes; values of enum and const as compact JSON;
-/// bounded runs of white space, and none behind the document; numbers of bounded length. Where more than
-/// kMaxReadings ways are open (unions in unions), later ones are given up: what is accepted is still right,
-/// but not everything that is right is accepted.
+/// of white space one blank or a line's end with kMaxSpace - 1 blanks, a little in front of the document and
+/// none behind it; numbers of bounded length. Where more than kMaxReadings ways are open (unions in unions),
+/// later ones are given up: what is accepted is still right, but not everything that is right is accepted.
 class JsonMatcher {
  public:
   static constexpr size_t kMaxReadings = 64;
-  static constexpr uint8_t kMaxSpace = 32;
+  static constexpr uint8_t kMaxSpace = 32, kMaxLeadingSpace = 4;
 
   explicit JsonMatcher(std::shared_ptr<const JsonGrammar> grammar);
 

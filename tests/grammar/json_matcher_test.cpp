@@ -117,16 +117,22 @@ TEST(JsonMatcher, LevelsAreLimited) {
   EXPECT_TRUE(matcher.accepts("end\":null}"));
 }
 
-TEST(JsonMatcher, WhiteSpaceIsBoundedAndEndsWithTheDocument) {
+TEST(JsonMatcher, WhiteSpaceIsABlankOrALinesEndWithIndentation) {
   const auto grammar = any_json_object();
-  const std::string run(JsonMatcher::kMaxSpace, ' ');
-  const std::string text = run + "{" + run + "\"a\"" + run + ":" + run + "[" + run + "1" + run + "," + run + "2" + run + "]" + run + "}";
-  EXPECT_TRUE(is_document(grammar, text));
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != ' ' && (i == 0 || text[i - 1] == ' ')) {
-      EXPECT_FALSE(JsonMatcher(grammar).accepts(text.substr(0, i) + " ")) << "one more at " << i;
+  for (const std::string& run : {std::string(" "), std::string("\t"), "\n" + std::string(JsonMatcher::kMaxSpace - 1, ' ')}) {
+    const std::string text = "{" + run + "\"a\"" + run + ":" + run + "[" + run + "1" + run + "," + run + "2" + run + "]" + run + "}";
+    EXPECT_TRUE(is_document(grammar, text));
+    for (size_t end = text.find(run); end != std::string::npos; end = text.find(run, end)) {
+      end += run.size();
+      for (const char* more : {" ", "\t", "\n", "\r"}) EXPECT_FALSE(JsonMatcher(grammar).accepts(text.substr(0, end) + more)) << "one more at " << end;
     }
   }
+  EXPECT_TRUE(is_document(grammar, "{\n  \"a\": [\n    1,\n    2\n  ]\n}"));
+  EXPECT_TRUE(is_document(grammar, "{\r\n  \"a\": 1\r\n}"));
+  const std::string lead(JsonMatcher::kMaxLeadingSpace, '\n');
+  EXPECT_TRUE(is_document(grammar, lead + "{}"));
+  EXPECT_FALSE(JsonMatcher(grammar).accepts(lead + "\n"));
+  for (const char* refused : {"{\r ", "{\r\r", "{\n\r", "{\r\n\n"}) EXPECT_FALSE(JsonMatcher(grammar).accepts(refused)) << refused;
   JsonMatcher over(grammar);
   ASSERT_TRUE(over.advance("{}"));
   EXPECT_TRUE(over.finished());
