@@ -342,7 +342,7 @@ def main():
         result["problems"].append(f"the server ended with {code}")
         result["n_problems"] += 1
     document = {"benchmark": "soak", "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "model": os.path.basename(options.model), "flags": command[4:-len(options.mla_flags) or None], **result}
+                "model": os.path.basename(options.model), "flags": [flag.replace(str(folder), "FOLDER") for flag in command[4:]], **result}
     text = json.dumps(document, indent=1) + "\n"
     if options.out:
         pathlib.Path(options.out).write_text(text, encoding="ascii")
