@@ -16,7 +16,7 @@ until the time is over:
   probe     /livez every 100 ms, and the metrics every second
 
 Nothing may be lost: every answer has the length that was asked for and ends as the API says, a refusal for want of room (429, 503) says when to come
-again, wrong requests get their 4xx, /livez always answers, and at the end nothing runs or waits, the server's own count of answers is the clients', file
+again, wrong requests get their 4xx, /livez always answers, and at the end nothing runs or waits, the server has counted at least the answers that clients got, file
 descriptors are back to what they were, memory has stopped growing, and SIGTERM ends the server with 0. What is not so ends the program with 1.
 Tail latencies go into the JSON document. Needs nothing but Python.
 """

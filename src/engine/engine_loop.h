@@ -49,7 +49,8 @@ class EngineLoop {
   /// A paused sequence keeps what it has and gets no more tokens until it is resumed: its client reads too slowly.
   virtual void pause(Id id) = 0;
   virtual void resume(Id id) = 0;
-  /// Runs `work` on the loop's thread between two steps (embeddings, evaluation, dropping prefixes).
+  /// Runs `work` on the loop's thread between two steps, which wait for it: for what no request does (looking at the engine,
+  /// dropping prefixes).
   virtual void run(std::function<void(Engine&)> work) = 0;
   /// Accepts no more jobs; those accepted go on.
   virtual void stop_accepting() = 0;
