@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -26,8 +27,7 @@ class KeyFile : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove(path); }
 
-  const std::string path =
-      testing::TempDir() + "keys-" + testing::UnitTest::GetInstance()->current_test_info()->name();
+  const std::string path = testing::TempDir() + "keys-" + std::to_string(::getpid());
 };
 
 TEST_F(KeyFile, HasNamesAdminsAndComments) {
