@@ -283,6 +283,7 @@ Result<StepReport> Engine::step() {
     m.scheduler.unplan(slices);
     return out_of_memory("a step");
   }
+  report.n_sequences = static_cast<int64_t>(slices.size());
   report.n_running = m.scheduler.n_running();
   report.n_waiting = m.scheduler.n_waiting();
   report.n_loading = m.scheduler.n_loading();

@@ -82,6 +82,7 @@ struct SequenceStatus {
 };
 
 struct StepReport {
+  int64_t n_sequences = 0;      ///< that had a part in this step
   int64_t n_prompt_tokens = 0;  ///< prompt tokens computed in this step
   int64_t n_new_tokens = 0;     ///< tokens generated in this step
   int64_t n_running = 0, n_waiting = 0;

@@ -255,7 +255,8 @@ bool ThreadedLoop::step() {
     return true;
   }
   failed_before_ = false;
-  if (report.n_prompt_tokens + report.n_new_tokens == 0) return report.n_loading > 0;
+  // What a step has changed may let another begin, whether or not a token came of it.
+  if (report.n_sequences == 0) return report.n_loading + report.n_preemptions > 0;
   if (options_.on_step) options_.on_step(report, taken.count());
   return true;
 }

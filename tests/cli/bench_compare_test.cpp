@@ -26,13 +26,6 @@ CommandResult mla(const std::vector<std::string>& arguments) {
   return test::run_command(MLA_COMMAND, arguments, {});
 }
 
-std::string read(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 /// What is wrong with an XML document, as far as tags, attributes' quotes and bare characters go; empty when it is well formed.
 std::string xml_fault(const std::string& xml) {
   std::vector<std::string> open;
@@ -197,8 +190,8 @@ TEST(BenchCompare, DrawsTheSamePictureFromItsSavedResults) {
   const CommandResult again = mla({"bench", "compare", "--from", saved.string(), "--plot", drawn.string()});
   ASSERT_EQ(again.exit_code, 0) << again.err;
   EXPECT_THAT(again.out, HasSubstr("largest batch in 16.0 GiB"));
-  const std::string svg = read(measured);
-  EXPECT_EQ(svg, read(drawn));
+  const std::string svg = test::read_file(measured);
+  EXPECT_EQ(svg, test::read_file(drawn));
   EXPECT_THAT(svg, StartsWith("<svg"));
   EXPECT_EQ(xml_fault(svg), "");
   EXPECT_EQ(count_of(svg, "<polyline"), 8U) << "four lines in each of two panels";
@@ -235,8 +228,8 @@ TEST(BenchDocument, IsCheckedBeforeItIsDrawn) {
   EXPECT_EQ(changed("/results/0/tok_per_s", -1), 0) << "a logarithmic axis has no place for it, the others are drawn";
   EXPECT_EQ(changed("/results", Json::array()), 0);
   EXPECT_EQ(changed("/processor", "<&\">\x1b[2J"), 0);
-  EXPECT_EQ(xml_fault(read(picture)), "");
-  EXPECT_THAT(read(picture), Not(HasSubstr("\x1b")));
+  EXPECT_EQ(xml_fault(test::read_file(picture)), "");
+  EXPECT_THAT(test::read_file(picture), Not(HasSubstr("\x1b")));
   EXPECT_EQ(mla({"bench", "compare", "--from", (folder / "nothing.json").string()}).exit_code, 3);
 }
 
@@ -248,8 +241,8 @@ TEST(BenchDocument, OfAttentionIsDrawnAgainToo) {
   const CommandResult again = mla({"bench", "attention", "--from", saved.string(), "--plot", drawn.string()});
   EXPECT_EQ(again.exit_code, 0) << again.err;
   EXPECT_THAT(again.out, HasSubstr("MLA expanded"));
-  EXPECT_EQ(read(measured), read(drawn));
-  EXPECT_EQ(xml_fault(read(drawn)), "");
+  EXPECT_EQ(test::read_file(measured), test::read_file(drawn));
+  EXPECT_EQ(xml_fault(test::read_file(drawn)), "");
   const CommandResult other = mla({"bench", "compare", "--from", saved.string()});
   EXPECT_EQ(other.exit_code, 3);
   EXPECT_THAT(other.err, HasSubstr("results of `mla bench attention`"));
@@ -262,11 +255,11 @@ TEST(BenchDocument, CommittedResultsMakeTheCommittedPictures) {
     if (entry.path().extension() != ".svg") continue;
     SCOPED_TRACE(entry.path().filename().string());
     const fs::path saved = fs::path(entry.path()).replace_extension(".json");
-    const Json document = Json::parse(read(saved), nullptr, false);
+    const Json document = Json::parse(test::read_file(saved), nullptr, false);
     ASSERT_TRUE(document.contains("benchmark")) << "no results beside the picture";
     const CommandResult r = mla({"bench", document["benchmark"].get<std::string>(), "--from", saved.string(), "--plot", drawn.string()});
     EXPECT_EQ(r.exit_code, 0) << r.err;
-    EXPECT_TRUE(read(drawn) == read(entry.path())) << "bench/results/README.md says how to draw it again";
+    EXPECT_TRUE(test::read_file(drawn) == test::read_file(entry.path())) << "bench/results/README.md says how to draw it again";
     fs::remove(drawn);
   }
 }

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -104,11 +103,9 @@ TEST(BenchAttention, ComparesTheFamilyAndDrawsIt) {
                                                           : 576 * 2;
     EXPECT_EQ(r["cache_bytes"].get<int64_t>(), per_token * r["depth"].get<int64_t>());
   }
-  std::ifstream file(picture);
-  std::stringstream svg;
-  svg << file.rdbuf();
-  EXPECT_THAT(svg.str(), StartsWith("<svg"));
-  for (const char* name : {"MHA", "GQA-8", "MQA", "MLA absorbed", "MLA expanded"}) EXPECT_THAT(svg.str(), HasSubstr(name));
+  const std::string svg = test::read_file(picture);
+  EXPECT_THAT(svg, StartsWith("<svg"));
+  for (const char* name : {"MHA", "GQA-8", "MQA", "MLA absorbed", "MLA expanded"}) EXPECT_THAT(svg, HasSubstr(name));
   fs::remove(picture);
 }
 

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "support/command.h"
 #include "support/golden.h"
@@ -37,16 +36,9 @@ Json json_of(const std::vector<std::string>& arguments) {
   return Json::parse(r.out, nullptr, false);
 }
 
-std::string file_text(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 /// Reads a version 1.0 .npy file of float32 and gives its values; the header must state the shape.
 std::vector<float> read_npy(const fs::path& path, int64_t n_rows, int64_t n_cols) {
-  const std::string bytes = file_text(path);
+  const std::string bytes = test::read_file(path);
   EXPECT_THAT(bytes, StartsWith("\x93NUMPY"));
   const size_t header = static_cast<unsigned char>(bytes[8]) + 256U * static_cast<unsigned char>(bytes[9]);
   EXPECT_EQ((10 + header) % 64, 0U);
@@ -73,7 +65,7 @@ TEST(Run, DefaultModelContinuesTheFlagAndKeepsStandardOutputClean) {
 }
 
 TEST(Run, DefaultModelGivesTransformersGreedyTokens) {
-  const Json expected = Json::parse(file_text(test::source_dir() / "models" / "expected.json"));
+  const Json expected = Json::parse(test::read_file(test::source_dir() / "models" / "expected.json"));
   ASSERT_FALSE(expected["greedy"].empty());
   for (const Json& greedy : expected["greedy"]) {
     const Json r = json_of({"run", greedy["prompt"], "--raw", "--json", "--temperature", "0", "--ignore-eos", "--cache", "f32", "-n",
@@ -367,19 +359,19 @@ TEST(LogitsOutput, PipesAreWrittenInPlaceAndLinksStayLinks) {
     return test::run_command("/bin/bash", {"-c", line, MLA_COMMAND}, {.folder = folder.string()});
   };
   EXPECT_EQ(shell("\"$0\" logits --ids '1 2 3' --out file.npy").exit_code, 0);
-  const std::string expected = file_text(folder / "file.npy");
+  const std::string expected = test::read_file(folder / "file.npy");
   ASSERT_GT(expected.size(), 1000U);
 
   EXPECT_EQ(shell("\"$0\" logits --ids '1 2 3' --out -").out, expected);
   EXPECT_EQ(shell("mkfifo pipe; cat pipe > copy.npy & \"$0\" logits --ids '1 2 3' --out pipe; wait; test -p pipe").exit_code, 0);
-  EXPECT_EQ(file_text(folder / "copy.npy"), expected);
+  EXPECT_EQ(test::read_file(folder / "copy.npy"), expected);
   EXPECT_EQ(shell("touch target.npy; ln -s target.npy link.npy; \"$0\" logits --ids '1 2 3' --out link.npy; test -L link.npy").exit_code, 0);
-  EXPECT_EQ(file_text(folder / "target.npy"), expected);
+  EXPECT_EQ(test::read_file(folder / "target.npy"), expected);
   EXPECT_THAT(shell("ls").out, Not(HasSubstr("partial")));
 }
 
 TEST(Perplexity, HeldOutTextAsTransformersScoresIt) {
-  const Json expected = Json::parse(file_text(test::source_dir() / "models" / "expected.json"))["held_out"];
+  const Json expected = Json::parse(test::read_file(test::source_dir() / "models" / "expected.json"))["held_out"];
   const Json r = json_of({"perplexity", "-f", (test::source_dir() / "models" / "heldout.txt").string(), "--json", "--context",
                           std::to_string(expected["context"].get<int>())});
   EXPECT_EQ(r["n_scored"], expected["n_scored_tokens"]);

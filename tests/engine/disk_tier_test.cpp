@@ -439,9 +439,7 @@ TEST_F(DiskTierTest, AnyChangeOfTheModelFileMakesItAnother) {
     flip(at);
     EXPECT_EQ(fingerprint(), original) << at;
   }
-  std::ifstream in(copy, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(in), {}};
-  const size_t token = bytes.find("ight");  // some token's text
+  const size_t token = test::read_file(copy).find("ight");  // some token's text
   ASSERT_NE(token, std::string::npos);
   flip(token);
   EXPECT_NE(fingerprint(), original) << "the tokenizer is another";

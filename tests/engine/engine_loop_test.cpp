@@ -8,11 +8,13 @@
 #include <chrono>
 #include <future>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
+#include "grammar/json_schema.h"
 #include "support/fake_model.h"
 
 namespace mla {
@@ -254,6 +256,28 @@ TEST_F(EngineLoopTest, APausedJobGetsNoTokensAndOthersGoOn) {
   EXPECT_EQ(slow->tokens, fake_answer(fake_.config, std::vector<int32_t>{1, 2}, {}, 10));
   loop_->pause(id);
   loop_->resume(id);
+}
+
+TEST_F(EngineLoopTest, AStepWithoutATokenLetsTheNextBegin) {
+  EngineOptions one_place = kOptions;
+  one_place.max_sequences = 1;
+  start(one_place);
+  // Two tokens spell the answer's beginning, and none goes on: the third step chooses nothing and ends the sequence.
+  std::vector<TokenText> tokens(static_cast<size_t>(fake_.config.n_vocab));
+  tokens[0].bytes = "1";
+  tokens[1].bytes = ",";
+  auto grammar = compile_json_schema(nlohmann::ordered_json{{"const", 112}});
+  ASSERT_TRUE(grammar.ok());
+  Request stuck{.prompt = {1, 2}, .max_new_tokens = 10};
+  stuck.sampling.constraint = TokenConstraint({.documents = {{*grammar}}, .tokens = std::make_shared<const TokenIndex>(tokens), .end_tokens = {2}});
+  const auto first = std::make_shared<Outcome>(), second = std::make_shared<Outcome>();
+  ASSERT_TRUE(submit(first, std::move(stuck)).ok());
+  ASSERT_TRUE(submit(second, {.prompt = {3, 4}, .max_new_tokens = 5}).ok());
+  wait(first);
+  EXPECT_EQ(first->status.reason, FinishReason::kNoToken);
+  EXPECT_EQ(first->tokens, (std::vector<int32_t>{0, 0}));
+  wait(second);
+  EXPECT_EQ(second->tokens.size(), 5U);
 }
 
 TEST_F(EngineLoopTest, AStepThatLacksMemoryOnceIsTriedAgain) {

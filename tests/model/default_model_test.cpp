@@ -21,8 +21,7 @@ const std::filesystem::path kFolder = source_dir() / "models";
 /// The numbers of a float32 array in NumPy's format: "\x93NUMPY", version, length of the header, header,
 /// data.
 std::vector<float> read_npy(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  const std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  const std::string bytes = read_file(path);
   if (bytes.size() < 10 || bytes.find("'<f4'") > 128)
     throw std::runtime_error(path.string() + ": no float32 array");
   const size_t begin =

@@ -53,19 +53,19 @@ void Api::watch_deadlines() {
   deadline_timer_.expires_after(std::chrono::seconds(1));
   deadline_timer_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
-    std::vector<std::shared_ptr<Generation>> late;
+    std::vector<std::shared_ptr<Answer>> late;
     {
       const std::lock_guard lock(mutex_);
-      std::erase_if(active_, [](const auto& entry) { return entry.second.expired(); });  // ended by a fault
-      for (const auto& [key, weak] : active_) {
-        auto g = weak.lock();
-        if (g != nullptr && Clock::now() - g->arrived() > options_.request_timeout) late.push_back(std::move(g));
+      std::erase_if(watched_, [](const auto& weak) { return weak.expired(); });
+      for (const auto& weak : watched_) {
+        auto answer = weak.lock();
+        if (answer != nullptr && Clock::now() - answer->arrived() > options_.request_timeout) late.push_back(std::move(answer));
       }
     }
     const ApiError timeout{.status = 504, .type = "timeout_error",
                            .message = fmt::format("the answer took longer than {} s", options_.request_timeout.count()),
                            .code = "request_timeout"};
-    for (const auto& g : late) g->abort(timeout);
+    for (const auto& answer : late) answer->abort(timeout);
     watch_deadlines();
   });
 }
@@ -129,15 +129,15 @@ void Api::note(const Request& request, const GenerationParams& params) {
 void Api::run(const ServedModel& model, ApiResult<GenerationPlan> plan, Clock::time_point arrived, const ReplyPtr& reply) {
   if (!plan.ok()) return reject(plan.error(), reply);
   plan->arrived = arrived;
-  auto generation = Generation::create(model.loop, metrics_, std::move(*plan), reply, [this](const Generation& done) {
-    const std::lock_guard lock(mutex_);
-    active_.erase(&done);
-  });
-  if (options_.request_timeout.count() > 0) {
-    const std::lock_guard lock(mutex_);
-    active_.insert_or_assign(generation.get(), generation);
-  }
+  const auto generation = Generation::create(model.loop, metrics_, std::move(*plan), reply);
   generation->start();
+  watch(generation);
+}
+
+void Api::watch(const std::shared_ptr<Answer>& answer) {
+  if (options_.request_timeout.count() == 0) return;
+  const std::lock_guard lock(mutex_);
+  watched_.push_back(answer);
 }
 
 // -- the OpenAI API
@@ -174,7 +174,7 @@ void Api::embeddings(Request request, ReplyPtr reply) {
     auto plan = plan_embedding(*model, *parsed, caller);
     if (!plan.ok()) return reject(plan.error(), to);
     plan->arrived = arrived;
-    start_embedding(model->loop, metrics_, std::move(*plan), to);
+    watch(start_embedding(model->loop, metrics_, std::move(*plan), to));
   });
 }
 

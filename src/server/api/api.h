@@ -5,7 +5,6 @@
 #include <boost/asio/thread_pool.hpp>
 #include <chrono>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -72,6 +71,7 @@ class Api {
 
   void with_model(Request request, ReplyPtr reply, Work work);
   void run(const ServedModel& model, ApiResult<GenerationPlan> plan, Clock::time_point arrived, const ReplyPtr& reply);
+  void watch(const std::shared_ptr<Answer>& answer);
   void reject(const ApiError& error, const ReplyPtr& reply);
   void note(const Request& request, const GenerationParams& params);
   Json model_json(const ServedModel& model) const;
@@ -86,7 +86,7 @@ class Api {
   std::shared_ptr<const ServedModel> model_;
   bool stopping_ = false;
   double loaded_ = 0.0, to_load_ = 0.0;
-  std::map<const Generation*, std::weak_ptr<Generation>> active_;  ///< those that have a deadline
+  std::vector<std::weak_ptr<Answer>> watched_;  ///< those that have a deadline; the next look drops those that are over
   std::set<std::string> noted_fields_;  ///< unknown fields that the log has told of
 
   boost::asio::thread_pool pool_{2}, pool_of_large_{1};  ///< large bodies have their own: small ones do not wait for them

@@ -32,7 +32,7 @@ void scale_to_length_one(std::vector<float>& values) {
 }
 
 /// Shared by the jobs of one request; the last one to end answers.
-class Embedding : public std::enable_shared_from_this<Embedding> {
+class Embedding final : public Answer, public std::enable_shared_from_this<Embedding> {
  public:
   Embedding(EngineLoop& loop, Metrics& metrics, EmbeddingPlan plan, std::shared_ptr<http::Reply> reply)
       : loop_(loop), metrics_(metrics), plan_(std::move(plan)), reply_(std::move(reply)), vectors_(plan_.inputs.size()),
@@ -54,6 +54,11 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
       ids_.push_back(*id);
     }
     if (closed_) cancel();  // before the ids were known
+  }
+  std::chrono::steady_clock::time_point arrived() const override { return plan_.arrived; }
+  void abort(ApiError error) override {
+    const std::lock_guard lock(mutex_);
+    if (!over_) fail(error);
   }
 
  private:
@@ -118,8 +123,10 @@ class Embedding : public std::enable_shared_from_this<Embedding> {
 
 }  // namespace
 
-void start_embedding(EngineLoop& loop, Metrics& metrics, EmbeddingPlan plan, std::shared_ptr<http::Reply> reply) {
-  std::make_shared<Embedding>(loop, metrics, std::move(plan), std::move(reply))->start();
+std::shared_ptr<Answer> start_embedding(EngineLoop& loop, Metrics& metrics, EmbeddingPlan plan, std::shared_ptr<http::Reply> reply) {
+  auto embedding = std::make_shared<Embedding>(loop, metrics, std::move(plan), std::move(reply));
+  embedding->start();
+  return embedding;
 }
 
 std::string base64(std::string_view bytes) {

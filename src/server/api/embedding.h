@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/engine_loop.h"
+#include "server/api/answer.h"
 #include "server/http/message.h"
 #include "server/metrics.h"
 
@@ -21,7 +22,7 @@ struct EmbeddingPlan {
 
 /// Runs the inputs as jobs of the loop and answers when all have ended. Vectors are scaled to length 1, as OpenAI's are. The
 /// loop outlives the answer.
-void start_embedding(EngineLoop& loop, Metrics& metrics, EmbeddingPlan plan, std::shared_ptr<http::Reply> reply);
+std::shared_ptr<Answer> start_embedding(EngineLoop& loop, Metrics& metrics, EmbeddingPlan plan, std::shared_ptr<http::Reply> reply);
 
 /// The base64 text of bytes (RFC 4648, with padding).
 std::string base64(std::string_view bytes);

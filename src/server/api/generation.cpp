@@ -23,9 +23,8 @@ ApiError cancelled() {
 }  // namespace
 
 std::shared_ptr<Generation> Generation::create(EngineLoop& loop, Metrics& metrics, GenerationPlan plan,
-                                               std::shared_ptr<http::Reply> reply,
-                                               std::function<void(const Generation&)> on_done) {
-  return std::shared_ptr<Generation>(new Generation(loop, metrics, std::move(plan), std::move(reply), std::move(on_done)));
+                                               std::shared_ptr<http::Reply> reply) {
+  return std::shared_ptr<Generation>(new Generation(loop, metrics, std::move(plan), std::move(reply)));
 }
 
 void Generation::start() {
@@ -34,9 +33,8 @@ void Generation::start() {
   score_prompts();
 }
 
-Generation::Generation(EngineLoop& loop, Metrics& metrics, GenerationPlan plan, std::shared_ptr<http::Reply> reply,
-                       std::function<void(const Generation&)> on_done)
-    : loop_(loop), metrics_(metrics), plan_(std::move(plan)), reply_(std::move(reply)), on_done_(std::move(on_done)),
+Generation::Generation(EngineLoop& loop, Metrics& metrics, GenerationPlan plan, std::shared_ptr<http::Reply> reply)
+    : loop_(loop), metrics_(metrics), plan_(std::move(plan)), reply_(std::move(reply)),
       prompt_tokens_(plan_.n_prompts), prompts_(plan_.n_prompts), n_open_(plan_.choices.size()) {
   for (PlannedChoice& planned : plan_.choices) {
     live_.emplace_back(std::move(planned.options));
@@ -259,7 +257,7 @@ void Generation::complete() {
   }
   const std::string& reason = live_.front().reason;
   report(reason == "stop" ? Ending::kStop : reason == "length" ? Ending::kLength : Ending::kToolCalls);
-  tell_done();
+  over_ = true;
 }
 
 void Generation::fail(ApiError error) {
@@ -276,7 +274,7 @@ void Generation::fail(ApiError error) {
   } else {
     report(closed_ ? Ending::kCancelled : Ending::kError);
   }
-  tell_done();
+  over_ = true;
 }
 
 void Generation::report(Ending ending) {
@@ -289,11 +287,6 @@ void Generation::report(Ending ending) {
   times.queue = queue_seconds_;
   times.prefill = prefill_seconds_;
   metrics_.request_finished(times);
-}
-
-void Generation::tell_done() {
-  over_ = true;
-  if (on_done_) std::exchange(on_done_, nullptr)(*this);
 }
 
 Usage Generation::usage() const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/engine_loop.h"
+#include "server/api/answer.h"
 #include "server/api/api_error.h"
 #include "server/api/choice.h"
 #include "server/api/response_format.h"
@@ -40,17 +41,14 @@ struct GenerationPlan {
 
 /// A request for text while it is answered: its choices run as jobs of the loop, whose thread hands their tokens in; what
 /// becomes certain is streamed or collected. Keeps itself alive until its last job has ended. The loop outlives it.
-class Generation : public std::enable_shared_from_this<Generation> {
+class Generation final : public Answer, public std::enable_shared_from_this<Generation> {
  public:
-  /// `on_done` is called once, when all is said, on any thread; it must not call back.
-  static std::shared_ptr<Generation> create(EngineLoop& loop, Metrics& metrics, GenerationPlan plan,
-                                            std::shared_ptr<http::Reply> reply, std::function<void(const Generation&)> on_done);
+  static std::shared_ptr<Generation> create(EngineLoop& loop, Metrics& metrics, GenerationPlan plan, std::shared_ptr<http::Reply> reply);
 
   /// Hands the choices to the loop. Errors that come before the answer begins are sent with their own status.
   void start();
-  /// Ends it with an error: an answer that has begun to stream ends with it.
-  void abort(ApiError error);
-  std::chrono::steady_clock::time_point arrived() const { return plan_.arrived; }
+  void abort(ApiError error) override;
+  std::chrono::steady_clock::time_point arrived() const override { return plan_.arrived; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -65,8 +63,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     int64_t n_tokens = 0, n_cached = 0;
   };
 
-  Generation(EngineLoop& loop, Metrics& metrics, GenerationPlan plan, std::shared_ptr<http::Reply> reply,
-             std::function<void(const Generation&)> on_done);
+  Generation(EngineLoop& loop, Metrics& metrics, GenerationPlan plan, std::shared_ptr<http::Reply> reply);
 
   void watch_client();
   void submit();
@@ -82,7 +79,6 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void complete();
   void fail(ApiError error);
   void report(Ending ending);
-  void tell_done();
   void pause_if_behind();
   void resume_all();
   void cancel_all();
@@ -93,7 +89,6 @@ class Generation : public std::enable_shared_from_this<Generation> {
   Metrics& metrics_;
   GenerationPlan plan_;
   const std::shared_ptr<http::Reply> reply_;
-  std::function<void(const Generation&)> on_done_;
 
   std::mutex mutex_;  ///< guards what follows: the loop's thread, and the one that starts or aborts
   std::vector<Live> live_;

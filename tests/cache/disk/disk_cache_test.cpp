@@ -408,18 +408,13 @@ TEST_F(DiskCacheTest, AFullDiskCostsTheRunAndNothingElse) {
 // -- damage
 // ---------------------------------------------------------------------------------------------------------
 
-std::string slurp(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 void spill(const fs::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
 
 // Every byte is flipped in run_file_test.cpp; here the way from a damaged file to a sound one.
 TEST_F(DiskCacheTest, AFlippedByteOfARunIsAMissAndIsWrittenAnew) {
   const auto cache = open();
   store_chain(*cache, 1, 2);
-  const std::string sound = slurp(run());
+  const std::string sound = test::read_file(run());
   int64_t n_lost = 0;
   for (size_t i = 0; i < sound.size(); i += 37) {
     const fs::path path = run();
@@ -438,23 +433,23 @@ TEST_F(DiskCacheTest, AFlippedByteOfARunIsAMissAndIsWrittenAnew) {
 TEST_F(DiskCacheTest, ARunCutAtAnyLengthIsAMiss) {
   const auto cache = open();
   store_chain(*cache, 1, 1);
-  const std::string sound = slurp(run());
+  const std::string sound = test::read_file(run());
   for (size_t length = 0; length < sound.size(); length += length < 200 ? 1 : 61) {
     spill(run(), sound.substr(0, length));
     ASSERT_EQ(load_chain(*cache, 1, 1).n_loaded, 0) << length;
     store_chain(*cache, 1, 1);
   }
-  spill(run(), slurp(run()) + "x");
+  spill(run(), test::read_file(run()) + "x");
   EXPECT_EQ(load_chain(*cache, 1, 1).n_loaded, 0) << "a longer file is damaged too";
 }
 
 TEST_F(DiskCacheTest, AnyFlippedByteOfTheIndexOnlyCostsTime) {
   store_chain(*open(), 1, 2);
   for (const char* name : {"index.mdb", "index.sum"}) {
-    const std::string sound = slurp(options_.folder / name);
+    const std::string sound = test::read_file(options_.folder / name);
     ASSERT_FALSE(sound.empty());
     for (size_t i = 0; i < sound.size(); i += sound.size() > 1000 ? 97 : 1) {
-      std::string damaged = slurp(options_.folder / name);
+      std::string damaged = test::read_file(options_.folder / name);
       damaged[i % damaged.size()] ^= 0x10;
       spill(options_.folder / name, damaged);
       const auto cache = open();

@@ -223,6 +223,14 @@ TEST_F(WithDeadline, AnAnswerThatTakesTooLongIsGivenUp) {
   EXPECT_EQ(reply->response->status, 504);
   EXPECT_EQ(loop.cancelled.size(), 1U);
 }
+TEST_F(WithDeadline, EmbeddingsHaveItToo) {
+  api.ready(loop);
+  const auto reply = call(&Api::embeddings, R"({"input": ["x", "y"]})", 2);
+  wait_for([&] { return reply->answered.load(); });
+  EXPECT_EQ(reply->response->status, 504);
+  EXPECT_EQ(body_of(reply)["error"]["code"], "request_timeout");
+  EXPECT_EQ(loop.cancelled.size(), 2U);
+}
 
 TEST(Base64, IsRfc4648s) {
   EXPECT_EQ(base64(""), "");

@@ -47,6 +47,7 @@ class FakeReply : public http::Reply {
     events.push_back(std::move(data));
   }
   void end_events() override {
+    EXPECT_TRUE(streaming && !ended);
     ended = true;
     answered = true;
   }

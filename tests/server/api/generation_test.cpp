@@ -50,8 +50,7 @@ class Generations : public testing::Test {
       plan.choices.push_back(std::move(choice));
     }
     first_id = loop.next_id;
-    n_done = 0;
-    auto generation = Generation::create(loop, metrics, std::move(plan), reply, [this](const Generation&) { ++n_done; });
+    auto generation = Generation::create(loop, metrics, std::move(plan), reply);
     generation->start();
     last = generation;
     return reply;
@@ -59,7 +58,7 @@ class Generations : public testing::Test {
   std::shared_ptr<FakeReply> answer(const Ask& ask, const std::vector<int32_t>& tokens, FinishReason reason) {
     auto reply = begin(ask);
     for (size_t i = 0; i < ask.n; ++i) loop.play(first_id + static_cast<EngineLoop::Id>(i), tokens, reason);
-    EXPECT_EQ(n_done, 1);
+    EXPECT_TRUE(reply->answered);
     return reply;
   }
 
@@ -68,7 +67,6 @@ class Generations : public testing::Test {
   Metrics metrics{{.isa = "test", .commit = "c", .version = "v"}};
   std::shared_ptr<const Tokenizer> tokenizer = byte_tokenizer();
   EngineLoop::Id first_id = 0;
-  int n_done = 0;
   std::weak_ptr<Generation> last;
 };
 
@@ -366,7 +364,7 @@ TEST_F(Generations, AFullQueueIs429) {
     EXPECT_EQ(reply->response->status, 429);
     EXPECT_EQ(reply->response->headers, (std::vector<std::pair<std::string, std::string>>{{"Retry-After", "1"}}));
     EXPECT_EQ(Json::parse(reply->response->body)["error"]["type"], "rate_limit_error");
-    EXPECT_EQ(n_done, 1);
+    EXPECT_TRUE(reply->answered);
   }
 }
 
@@ -382,7 +380,7 @@ TEST_F(Generations, AnErrorAfterTheHeadersEndsTheStream) {
   loop.finish(first_id, FinishReason::kNone, Error::resource("no memory"));
   EXPECT_TRUE(reply->ended);
   EXPECT_EQ(Json::parse(reply->events.back())["error"]["type"], "unavailable_error");
-  EXPECT_EQ(n_done, 1);
+  EXPECT_TRUE(reply->answered);
 }
 
 TEST_F(Generations, AnErrorWithoutStreamIsTheAnswer) {
@@ -398,7 +396,7 @@ TEST_F(Generations, OneFailedChoiceEndsTheOthers) {
   EXPECT_EQ(loop.cancelled, (std::vector<EngineLoop::Id>{first_id, first_id + 1}));
   EXPECT_FALSE(FakeLoop::give(loop.jobs.at(first_id + 1), 'b'));
   loop.finish(first_id + 1, FinishReason::kCancelled);
-  EXPECT_EQ(n_done, 1);
+  EXPECT_TRUE(reply->answered);
   EXPECT_TRUE(reply->ended);
 }
 
@@ -410,7 +408,7 @@ TEST_F(Generations, AClientThatLeavesEndsItsJobs) {
   EXPECT_FALSE(FakeLoop::give(loop.jobs.at(first_id), 'b'));
   loop.finish(first_id, FinishReason::kCancelled);
   loop.finish(first_id + 1, FinishReason::kCancelled);
-  EXPECT_EQ(n_done, 1);
+  EXPECT_TRUE(reply->answered);
   EXPECT_NE(metrics.text().find("mla_requests_total{finish_reason=\"cancelled\"} 1"), std::string::npos) << metrics.text();
 }
 
@@ -444,7 +442,7 @@ TEST_F(Generations, AnAbortedStreamSaysWhy) {
   EXPECT_EQ(Json::parse(reply->events.back())["error"]["message"], "the server is stopping");
   EXPECT_EQ(loop.cancelled.size(), 1U);
   last.lock()->abort(not_available("twice", 1));
-  EXPECT_EQ(n_done, 1);
+  EXPECT_TRUE(reply->answered);
 }
 
 }  // namespace

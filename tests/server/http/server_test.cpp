@@ -219,7 +219,6 @@ TEST_F(ServerTest, BeyondLoopbackItWantsKeys) {
 TEST_F(ServerTest, TooManyConnectionsAreTurnedAway) {
   options.max_connections = 4;
   options.max_per_peer = 3;
-  options.timeouts.linger = 50ms;
   start();
   std::vector<RawClient> clients;
   for (int i = 0; i < 3; ++i) {
