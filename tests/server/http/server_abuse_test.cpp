@@ -307,7 +307,7 @@ TEST_F(ServerAbuse, WhenDescriptorsRunOutItServesOnAndRecovers) {
     std::vector<RawClient> crowd;
     const bool told = ::read(line[1], &byte, 1) == 1;  // the limit is set
     for (int i = 0; told && i < 60; ++i) crowd.push_back(client());
-    const bool tells = ::write(line[1], &byte, 1) == 1;   // the crowd is there
+    const bool tells = ::write(line[1], &byte, 1) == 1;  // the crowd is there
     ::_exit(told && tells && ::read(line[1], &byte, 1) == 0 ? 0 : 1);  // and stays until the end
   }
   ::close(line[1]);
