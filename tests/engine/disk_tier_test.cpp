@@ -305,7 +305,6 @@ TEST_F(PrefixStoreTest, TheLoopWaitsForLoadsWithoutSleepingOnThem) {
     const EngineOptions options{.cache_format = RowFormat::kF32, .max_tokens = 40 * kPageRows};
     auto engine = Engine::create(fake_.model, options, std::shared_ptr<PrefixStore>(std::move(*cache)));
     ASSERT_TRUE(engine.ok());
-    const auto loop = EngineLoop::start(std::move(*engine));
     std::mutex mutex;
     std::condition_variable ended;
     std::optional<SequenceStatus> status;
@@ -321,6 +320,7 @@ TEST_F(PrefixStoreTest, TheLoopWaitsForLoadsWithoutSleepingOnThem) {
       status = s;
       ended.notify_all();
     };
+    const auto loop = EngineLoop::start(std::move(*engine));  // ends before what its job fills in
     ASSERT_TRUE(loop->submit(std::move(job)).ok());
     std::unique_lock lock(mutex);
     ASSERT_TRUE(ended.wait_for(lock, std::chrono::seconds(30), [&] { return status.has_value(); }));
