@@ -130,6 +130,7 @@ class Soak:
 
     def slow(self, rng, connection):
         self.stream(rng, connection, pause=rng.choice([0.02, 0.1]))
+        connection.close()  # it may have idled too long for the server, which had sent all before all was read
 
     def whole(self, rng, connection):
         n_new, n = rng.randint(1, 64), rng.choice([1, 1, 1, 4])
