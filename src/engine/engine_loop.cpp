@@ -256,9 +256,9 @@ bool ThreadedLoop::step() {
   }
   failed_before_ = false;
   // What a step has changed may let another begin, whether or not a token came of it.
-  if (report.n_sequences == 0) return report.n_loading + report.n_preemptions > 0;
-  if (options_.on_step) options_.on_step(report, taken.count());
-  return true;
+  const bool changed = report.n_sequences + report.n_preemptions > 0;
+  if (changed && options_.on_step) options_.on_step(report, taken.count());
+  return changed || report.n_loading > 0;
 }
 
 void ThreadedLoop::report_finished() {
